@@ -1,0 +1,233 @@
+"""CLIP (Radford et al. 2021, arXiv:2103.00020): a text tower and an image tower that agree in one space of unit vectors.
+
+The structure and the parameter names are OpenAI's (the ViT form), so that the same file runs OpenAI's, OpenCLIP's and our own weights.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitascope.models.attention import attend
+from vitascope.models.layers import LayerNorm, compute_dtype, patchify, project, wide
+
+
+@dataclass(frozen=True)
+class CLIPConfig:
+    """The sizes of the two towers. `mean` and `std` (of pixels in [0, 1]) are what the image tower was trained with."""
+
+    vocab: int
+    text_length: int
+    text_width: int
+    text_layers: int
+    text_heads: int
+    image: tuple[int, int]
+    """Height and width in pixels of a frame; need not be square."""
+    patch: int
+    vision_width: int
+    vision_layers: int
+    vision_heads: int
+    embed: int = 512
+    causal: bool = True
+    """Whether a token sees only those before it (OpenAI) or all real ones."""
+    quick_gelu: bool = False
+    """x sigmoid(1.702 x), as OpenAI's weights want, or the exact GELU."""
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        if self.text_width % self.text_heads or self.vision_width % self.vision_heads:
+            raise ValueError(
+                f"CLIPConfig: heads must divide widths, got text {self.text_width}/{self.text_heads}, "
+                f"vision {self.vision_width}/{self.vision_heads}"
+            )
+        if self.image[0] % self.patch or self.image[1] % self.patch:
+            raise ValueError(f"CLIPConfig: patch must divide the image, got patch {self.patch} and image {self.image}")
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention with q, k and v in one matrix (the names of torch.nn.MultiheadAttention)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+        """x [b l d], mask [b l] True = attended -> [b l d]."""
+        qkv = F.linear(x.to(compute_dtype(self.in_proj_weight)), self.in_proj_weight, self.in_proj_bias)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
+        y = attend(q, k, v, mask, causal=causal)
+        return project(self.out_proj, y.transpose(1, 2).flatten(2))
+
+
+class QuickGELU(nn.Module):
+    """x sigmoid(1.702 x) (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+class MLP(nn.Module):
+    def __init__(self, width: int, quick_gelu: bool) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(width, 4 * width)
+        self.gelu = QuickGELU() if quick_gelu else nn.GELU()
+        self.c_proj = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return project(self.c_proj, self.gelu(project(self.c_fc, x)))
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, width: int, heads: int, quick_gelu: bool) -> None:
+        super().__init__()
+        self.ln_1 = LayerNorm(width)
+        self.attn = SelfAttention(width, heads)
+        self.ln_2 = LayerNorm(width)
+        self.mlp = MLP(width, quick_gelu)
+
+    def forward(self, x: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+        x = x + self.attn(self.ln_1(x), mask, causal)
+        return x + self.mlp(self.ln_2(x))
+
+
+class Transformer(nn.Module):
+    """A stack of pre-norm blocks. [b l d] -> [b l d]."""
+
+    def __init__(self, width: int, layers: int, heads: int, quick_gelu: bool) -> None:
+        super().__init__()
+        self.resblocks = nn.ModuleList(ResidualBlock(width, heads, quick_gelu) for _ in range(layers))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        for block in self.resblocks:
+            x = block(x, mask, causal)
+        return x
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """OpenAI's start: scaled by width and depth, so that the sum of all branches keeps its size."""
+        depth = len(self.resblocks)
+        for block in self.resblocks:
+            assert isinstance(block, ResidualBlock)
+            width = block.attn.in_proj_weight.shape[1]
+            branch = width**-0.5 * (2 * max(depth, 1)) ** -0.5
+            nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
+            nn.init.normal_(block.attn.out_proj.weight, std=branch)
+            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * width) ** -0.5)
+            nn.init.normal_(block.mlp.c_proj.weight, std=branch)
+            for bias in (block.attn.in_proj_bias, block.attn.out_proj.bias, block.mlp.c_fc.bias, block.mlp.c_proj.bias):
+                nn.init.zeros_(bias)
+
+
+class VisionTransformer(nn.Module):
+    """The image tower. Pixels [b 3 h w], already normalised -> [b embed], not yet of unit length."""
+
+    def __init__(self, config: CLIPConfig) -> None:
+        super().__init__()
+        width, (h, w) = config.vision_width, config.image
+        self.patch = config.patch
+        self.conv1 = nn.Conv2d(3, width, kernel_size=config.patch, stride=config.patch, bias=False)
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty((h // config.patch) * (w // config.patch) + 1, width))
+        self.ln_pre = LayerNorm(width)
+        self.transformer = Transformer(width, config.vision_layers, config.vision_heads, config.quick_gelu)
+        self.ln_post = LayerNorm(width)
+        self.proj = nn.Parameter(torch.empty(width, config.embed))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = patchify(pixels.unsqueeze(2), (1, self.patch, self.patch))
+        weight = self.conv1.weight.flatten(1)  # stride = kernel: the convolution is this matrix product
+        x = wide(F.linear(tokens.to(compute_dtype(weight)), weight))
+        x = torch.cat((wide(self.class_embedding).expand(x.shape[0], 1, -1), x), dim=1)
+        x = self.ln_pre(x + wide(self.positional_embedding))
+        x = self.ln_post(self.transformer(x)[:, 0])
+        return wide(x.to(compute_dtype(self.proj)) @ self.proj)
+
+
+class CLIP(nn.Module):
+    """Two towers and the learned temperature between them."""
+
+    def __init__(self, config: CLIPConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.visual = VisionTransformer(config)
+        self.token_embedding = nn.Embedding(config.vocab, config.text_width)
+        self.positional_embedding = nn.Parameter(torch.empty(config.text_length, config.text_width))
+        self.transformer = Transformer(config.text_width, config.text_layers, config.text_heads, config.quick_gelu)
+        self.ln_final = LayerNorm(config.text_width)
+        self.text_projection = nn.Parameter(torch.empty(config.text_width, config.embed))
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        if self.text_projection.device.type != "meta":
+            self.initialise()
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Weights to train from (section 2.4 and OpenAI's code: temperature 0.07, normal weights scaled by width and depth)."""
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        nn.init.normal_(self.text_projection, std=self.config.text_width**-0.5)
+        vision, width = self.visual, self.config.vision_width
+        nn.init.normal_(vision.conv1.weight, std=vision.conv1.weight[0].numel() ** -0.5)
+        for embedding in (vision.class_embedding, vision.positional_embedding, vision.proj):
+            nn.init.normal_(embedding, std=width**-0.5)
+        vision.transformer.initialise()
+        self.transformer.initialise()
+        nn.init.constant_(self.logit_scale, math.log(1 / 0.07))
+
+    @property
+    def scale(self) -> Tensor:
+        """The inverse temperature e^logit_scale, at most 100 (section 2.5); past the bound the gradient still passes, to lead back."""
+        logit = wide(self.logit_scale)
+        return (logit - (logit - math.log(100.0)).clamp(min=0).detach()).exp()
+
+    def encode_text(self, tokens: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Token ids [b l], mask [b l] True = a real token -> the states of all tokens [b l text_width] and the text's unit vector [b embed].
+
+        The vector is read at the last real token (the end-of-text token); without a mask, at the last. In a causal tower the mask only finds
+        that token, since none sees what comes after it; else it also hides padding from the rest. Raises ValueError for wrong shapes.
+        """
+        if tokens.ndim != 2 or tokens.shape[1] > self.config.text_length:
+            raise ValueError(f"tokens: expected [b l] with l <= {self.config.text_length}, got {tuple(tokens.shape)}")
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != tokens.shape):
+            raise ValueError(f"mask: expected bool {list(tokens.shape)}, got {mask.dtype} {list(mask.shape)}")
+        causal, length = self.config.causal, tokens.shape[1]
+        x = wide(self.token_embedding(tokens)) + wide(self.positional_embedding[:length])
+        states = self.ln_final(self.transformer(x, None if causal else mask, causal))
+        if mask is None:
+            last = states[:, -1]
+        else:
+            position = torch.arange(length, device=tokens.device).where(mask, 0).amax(1)
+            last = states[torch.arange(len(states), device=tokens.device), position]
+        embedding = wide(last.to(compute_dtype(self.text_projection)) @ self.text_projection)
+        return states, F.normalize(embedding, dim=-1)
+
+    def encode_image(self, frames: Tensor) -> Tensor:
+        """Frames [b 3 h w] in [-1, 1], of the config's size -> unit vectors [b embed]."""
+        if frames.ndim != 4 or frames.shape[1:] != (3, *self.config.image):
+            raise ValueError(f"frames: expected [b 3 {self.config.image[0]} {self.config.image[1]}], got {tuple(frames.shape)}")
+        frames = wide(frames)
+        mean, std = (frames.new_tensor(c)[:, None, None] for c in (self.config.mean, self.config.std))
+        return F.normalize(self.visual((frames * 0.5 + 0.5 - mean) / std), dim=-1)
+
+    def encode_video(self, video: Tensor) -> Tensor:
+        """A video [b 3 t h w] in [-1, 1] -> [b embed]: the mean of its frames' unit vectors, of unit length again."""
+        if video.ndim != 5:
+            raise ValueError(f"video: expected [b 3 t h w], got {tuple(video.shape)}")
+        b, _, t = video.shape[:3]
+        frames = self.encode_image(video.transpose(1, 2).flatten(0, 1))
+        return F.normalize(frames.unflatten(0, (b, t)).mean(1), dim=-1)
+
+
+def contrastive(video: Tensor, text: Tensor, scale: Tensor | float) -> Tensor:
+    """The symmetric loss of CLIP (figure 3): which text belongs to which video, and the reverse. Unit vectors [n d], [n d] -> scalar."""
+    with torch.autocast(video.device.type, enabled=False):
+        logits = scale * wide(video) @ wide(text).mT
+        target = torch.arange(len(logits), device=logits.device)
+        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.mT, target)) / 2

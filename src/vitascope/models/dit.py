@@ -1,0 +1,240 @@
+"""The video transformer: the architecture of Wan 2.1 (arXiv:2503.20314, section 4.2) at any size, under Wan's own parameter names.
+
+Full attention over all tokens of a clip, cross-attention to the text, one shared time embedding that each block shifts by a learned
+table (adaLN-single, PixArt-alpha, arXiv:2310.00426, section 2.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vitascope.models.attention import Attention, rotary_split, rotary_table
+from vitascope.models.layers import (
+    LayerNorm,
+    compute_dtype,
+    linear32,
+    modulate,
+    patchify,
+    project,
+    sinusoid,
+    unpatchify,
+    wide,
+)
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """The sizes of a transformer. Wan 2.1 T2V-1.3B is DiTConfig(width=1536, heads=12, layers=30, ffn=8960)."""
+
+    width: int
+    heads: int
+    layers: int
+    ffn: int
+    in_channels: int = 16
+    out_channels: int = 16
+    patch: tuple[int, int, int] = (1, 2, 2)
+    text_width: int = 4096
+    freq_width: int = 256
+    image_width: int | None = None
+    """Width of image tokens (1280 for Wan's image-to-video models); None: the model takes none."""
+    image_tokens: int | None = None
+    """Number of image tokens with a learned position (514 for Wan's first-and-last-frame model); None: no positions."""
+    eps: float = 1e-6
+    qk_norm: bool = True
+    cross_norm: bool = True
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"DiTConfig: heads must divide width, got heads {self.heads} and width {self.width}")
+        rotary_split(self.width // self.heads)
+        if self.image_tokens is not None and self.image_width is None:
+            raise ValueError("DiTConfig: image_tokens needs image_width, got None")
+
+
+class Block(nn.Module):
+    """Self-attention and feed-forward under the sense of time, cross-attention to the text between them (wan.md 2.5, point 6)."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        d, eps = config.width, config.eps
+        self.norm1 = LayerNorm(d, eps, elementwise_affine=False)
+        self.self_attn = Attention(d, config.heads, eps=eps, qk_norm=config.qk_norm)
+        self.norm3 = LayerNorm(d, eps) if config.cross_norm else nn.Identity()
+        self.cross_attn = Attention(
+            d, config.heads, eps=eps, qk_norm=config.qk_norm, image=config.image_width is not None
+        )
+        self.norm2 = LayerNorm(d, eps, elementwise_affine=False)
+        self.ffn = nn.Sequential(nn.Linear(d, config.ffn), nn.GELU(approximate="tanh"), nn.Linear(config.ffn, d))
+        self.modulation = nn.Parameter(torch.randn(1, 6, d) / d**0.5)
+
+    def forward(
+        self, x: Tensor, time: Tensor, context: Tensor, mask: Tensor | None, image: Tensor | None, rotary: Tensor
+    ) -> Tensor:
+        """x [b l d] (the residual stream), time [b 6 d], context [b m d], image [b n d] -> [b l d]."""
+        table = wide(self.modulation) + time
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = table.unsqueeze(2).unbind(1)
+        x = torch.addcmul(x, gate_a, wide(self.self_attn(modulate(self.norm1(x), shift_a, scale_a), rotary=rotary)))
+        x = x + self.cross_attn(self.norm3(x), context, mask=mask, image=image)
+        h = project(self.ffn[0], modulate(self.norm2(x), shift_f, scale_f))  # type: ignore[arg-type]
+        return torch.addcmul(x, gate_f, wide(project(self.ffn[2], self.ffn[1](h))))  # type: ignore[arg-type]
+
+
+class Head(nn.Module):
+    """Norm, modulation by the time embedding itself, and the linear map to a patch of the velocity; in float32 as in Wan."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        d = config.width
+        pt, ph, pw = config.patch
+        self.norm = LayerNorm(d, config.eps, elementwise_affine=False)
+        self.head = nn.Linear(d, pt * ph * pw * config.out_channels)
+        self.modulation = nn.Parameter(torch.randn(1, 2, d) / d**0.5)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """x [b l d], time [b d] -> [b l pt*ph*pw*c]."""
+        shift, scale = (wide(self.modulation) + time[:, None]).unsqueeze(2).unbind(1)
+        return linear32(self.head, modulate(self.norm(x), shift, scale))
+
+
+class ImageEmbedding(nn.Module):
+    """CLIP image tokens to the model's width, for image-to-video. [b n image_width] -> [b n d]."""
+
+    def __init__(self, image_width: int, width: int, tokens: int | None) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(
+            LayerNorm(image_width),
+            nn.Linear(image_width, image_width),
+            nn.GELU(),
+            nn.Linear(image_width, width),
+            LayerNorm(width),
+        )
+        if tokens is not None:
+            self.emb_pos = nn.Parameter(torch.zeros(1, tokens, image_width))
+        self.tokens = tokens
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.tokens is not None:
+            if image.shape[1] != self.tokens:
+                raise ValueError(f"image: this model takes {self.tokens} tokens (both frames), got {image.shape[1]}")
+            image = wide(image) + wide(self.emb_pos)
+        norm_in, linear_in, gelu, linear_out, norm_out = self.proj
+        h = gelu(project(linear_in, norm_in(image)))  # type: ignore[arg-type]
+        return norm_out(project(linear_out, h))  # type: ignore[arg-type]
+
+
+class DiT(nn.Module):
+    """A field's network: what it makes of noised latents `x` at `clock`, given a text. See `forward`."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.config = config
+        d = config.width
+        self.patch_embedding = nn.Conv3d(config.in_channels, d, kernel_size=config.patch, stride=config.patch)
+        self.text_embedding = nn.Sequential(
+            nn.Linear(config.text_width, d), nn.GELU(approximate="tanh"), nn.Linear(d, d)
+        )
+        self.time_embedding = nn.Sequential(nn.Linear(config.freq_width, d), nn.SiLU(), nn.Linear(d, d))
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(d, 6 * d))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.head = Head(config)
+        if config.image_width is not None:
+            self.img_emb = ImageEmbedding(config.image_width, d, config.image_tokens)
+        if self.patch_embedding.weight.device.type != "meta":
+            self.initialise()
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Weights to train from: each branch starts silent and wide open, so that the model is the identity and then learns fast.
+
+        Wan's own start (xavier, embeddings of std 0.02, a head of zeros) but for the last map of each residual branch, which is zero,
+        and the gates, which are one.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.patch_embedding.weight.flatten(1))
+        assert self.patch_embedding.bias is not None
+        nn.init.zeros_(self.patch_embedding.bias)
+        for layer in (*self.text_embedding, *self.time_embedding):
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=0.02)
+        nn.init.zeros_(self.head.head.weight)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            for last in (block.self_attn.o, block.cross_attn.o, block.ffn[2]):
+                nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+            nn.init.normal_(block.modulation, std=self.config.width**-0.5)
+            block.modulation[:, [2, 5]] = 1.0
+
+    def forward(
+        self,
+        x: Tensor,
+        clock: Tensor,
+        *,
+        context: Tensor,
+        mask: Tensor | None = None,
+        image: Tensor | None = None,
+        concat: Tensor | None = None,
+    ) -> Tensor:
+        """The prediction (for Wan: the velocity), [b out_channels t h w], float32 at least.
+
+        x        [b c t h w]: noised latents
+        clock    [b]: what the network is told of time (Wan: 1000 t), float64 or float32, may be fractional
+        context  [b l text_width]: the text's token states
+        mask     [b l] bool, True = a real token; None: all are attended, padding too (Wan's own way)
+        image    [b n image_width]: image tokens, for models that take them
+        concat   [b c2 t h w]: further channels behind x's (Wan image-to-video: mask 4, latent 16)
+
+        Raises ValueError where shapes do not fit the config.
+        """
+        config = self.config
+        if concat is not None:
+            x = torch.cat((x, concat.to(x.dtype)), dim=1)
+        self._check(x, clock, context, mask, image)
+        pt, ph, pw = config.patch
+        tokens = patchify(x, config.patch)
+        grid = (x.shape[2] // pt, x.shape[3] // ph, x.shape[4] // pw)
+        rotary = rotary_table(grid, config.width // config.heads, x.device)
+        h = self._embed(tokens)
+        time = self._time(clock)
+        table = linear32(self.time_projection[1], self.time_projection[0](time)).unflatten(-1, (6, -1))  # type: ignore[arg-type]
+        text = project(self.text_embedding[2], self.text_embedding[1](project(self.text_embedding[0], context)))  # type: ignore[arg-type]
+        if image is not None:
+            image = self.img_emb(image)
+        for block in self.blocks:
+            h = block(h, table, text, mask, image, rotary)
+        return unpatchify(self.head(h, time), grid, config.patch)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        """The patch embedding, a convolution whose stride is its kernel, as the matrix product it is; in float32."""
+        weight, bias = self.patch_embedding.weight, self.patch_embedding.bias
+        assert bias is not None
+        with torch.autocast(tokens.device.type, enabled=False):
+            weight = wide(weight)
+            return torch.nn.functional.linear(tokens.to(weight.dtype), weight.flatten(1), bias.to(weight.dtype))
+
+    def _time(self, clock: Tensor) -> Tensor:
+        first, silu, last = self.time_embedding
+        return linear32(last, silu(linear32(first, sinusoid(clock, self.config.freq_width))))  # type: ignore[arg-type]
+
+    def _check(
+        self, x: Tensor, clock: Tensor, context: Tensor, mask: Tensor | None, image: Tensor | None
+    ) -> None:
+        config, b = self.config, x.shape[0]
+        if x.ndim != 5 or x.shape[1] != config.in_channels:
+            raise ValueError(f"x (with concat): expected [b {config.in_channels} t h w], got {tuple(x.shape)}")
+        if clock.shape != (b,):
+            raise ValueError(f"clock: expected [{b}], got {tuple(clock.shape)}")
+        if context.ndim != 3 or context.shape[0] != b or context.shape[2] != config.text_width:
+            raise ValueError(f"context: expected [{b} l {config.text_width}], got {tuple(context.shape)}")
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != context.shape[:2]):
+            raise ValueError(f"mask: expected bool {list(context.shape[:2])}, got {mask.dtype} {list(mask.shape)}")
+        if image is not None:
+            if config.image_width is None:
+                raise ValueError("image: this model takes no image tokens (image_width is None)")
+            if image.ndim != 3 or image.shape[0] != b or image.shape[2] != config.image_width:
+                raise ValueError(f"image: expected [{b} n {config.image_width}], got {tuple(image.shape)}")
