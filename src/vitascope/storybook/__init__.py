@@ -1,0 +1,20 @@
+"""The storybook: a small world of captioned clips, drawn procedurally, deterministic from (seed, index)."""
+
+from __future__ import annotations
+
+from vitascope.storybook.motion import DURATION, GRAVITY, RESTITUTION, Track, track
+from vitascope.storybook.render import render
+from vitascope.storybook.scene import ATTRIBUTES, Scene, scene, withheld
+
+__all__ = [
+    "ATTRIBUTES",
+    "DURATION",
+    "GRAVITY",
+    "RESTITUTION",
+    "Scene",
+    "Track",
+    "render",
+    "scene",
+    "track",
+    "withheld",
+]
