@@ -63,9 +63,10 @@ def unipc(
 ) -> Iterator[Step]:
     """UniPC-2 with B(h) = e^h - 1 ("bh2"), Zhao et al. 2023 (arXiv:2302.04867). One call a step, third order.
 
-    The estimate that a step needs also tells how the step before should have gone, which is taken again with it (UniC).
-    The estimate that a step needs also tells how the last step should have gone, which is taken again with it (UniC). So
-    a Step's x is the predicted one (UniP); its memory is where the step began (corrected) and the estimate before x0.
+    The estimate that a step needs also tells how the last step should have gone, which is taken again with it (UniC).
+    So a Step's x is the predicted one (UniP); its memory is where the step began (corrected) and the estimate before
+    x0.
+    """
     last = after
     for index, t, s in remaining(times, after):
         x = x if last is None else last.x
