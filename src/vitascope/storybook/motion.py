@@ -72,8 +72,16 @@ def _rest(scene: Scene) -> float:
 
 
 def _headroom(scene: Scene) -> float:
-    """How far the upright subject can go up from the ground and stay in the frame."""
-    return _TOP - radius(scene) * extent(scene.subject)[1] - _rest(scene)
+    """How far the upright subject can go up from the ground and stay in the frame, nearly; at least 0.3."""
+    return max(0.3, _TOP - radius(scene) * extent(scene.subject)[1] - _rest(scene))
+
+
+def _way(scene: Scene, direction: int) -> float:
+    """How far a subject travels that rolls or moves: the farther when the camera goes with it, so that it still crosses
+    the frame, and less far when the camera zooms or goes against it, so that it stays in the frame."""
+    pan = {"pans left": -1, "pans right": 1}.get(scene.camera, 0)
+    share = 1.12 if pan == direction else 1.0 if scene.camera == "still" else 0.8
+    return (0.9 + 0.25 * scene.vigour) * share
 
 
 def _rises(scene: Scene, t: float) -> Pose:
@@ -85,7 +93,7 @@ def _rises(scene: Scene, t: float) -> Pose:
 
 
 def _falls(scene: Scene, t: float) -> Pose:
-    height = _headroom(scene) * (0.9 + 0.3 * scene.vigour)
+    height = _headroom(scene) * (0.9 + 0.15 * scene.vigour)
     since = max(0.0, t - 0.1 - 0.5 * scene.phase)
     return Pose(scene.x, _rest(scene) + max(0.0, height - GRAVITY * since * since / 2), radius(scene), 0.0)
 
@@ -106,7 +114,7 @@ def _bounces(scene: Scene, t: float) -> Pose:
 
 
 def _rolls(scene: Scene, t: float) -> Pose:
-    x = scene.direction * (0.95 + 0.25 * scene.vigour) * (t / DURATION - 0.5)
+    x = scene.direction * _way(scene, scene.direction) * (t / DURATION - 0.5)
     angle = -x / rolling_radius(scene) + 2 * math.pi * scene.phase
     low = radius(scene) * depth(scene.subject, angle * facing(scene))
     return Pose(scene.x * 0.25 + x, scene.floor + low, radius(scene), angle)
@@ -120,7 +128,7 @@ def _spins(scene: Scene, t: float) -> Pose:
 
 def _moves(scene: Scene, t: float) -> Pose:
     way = 1 if scene.action == "moves right" else -1
-    x = way * (0.9 + 0.25 * scene.vigour) * (t / DURATION - 0.5)
+    x = way * _way(scene, way) * (t / DURATION - 0.5)
     y = _rest(scene) + SUBJECTS[scene.subject].hover * scene.phase
     return Pose(scene.x * 0.25 + x, y, radius(scene), 0.0)
 
@@ -166,7 +174,7 @@ def camera(scene: Scene, t: float) -> Camera:
     part = t / DURATION - 0.5
     if scene.camera.startswith("pans"):
         way = 1 if scene.camera == "pans right" else -1
-        return Camera(way * (0.42 + 0.16 * scene.reach) * part, 1.0)
+        return Camera(way * (0.32 + 0.12 * scene.reach) * part, 1.0)
     if scene.camera.startswith("zooms"):
         way = 1 if scene.camera == "zooms in" else -1
         return Camera(0.0, (1.5 + 0.2 * scene.reach) ** (way * part))

@@ -32,8 +32,8 @@ class Light(NamedTuple):
 LIGHTS: dict[str, Light] = {
     "morning": Light((0.62, 0.76, 0.95), (1.0, 0.80, 0.78), (1.0, 0.88, 0.86), (1.0, 0.97, 0.95), 0.16),
     "day": Light((0.22, 0.55, 0.96), (0.74, 0.90, 1.0), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 0.0),
-    "dusk": Light((0.30, 0.17, 0.48), (1.0, 0.52, 0.24), (0.66, 0.47, 0.52), (0.97, 0.88, 0.85), 0.1),
-    "night": Light((0.02, 0.03, 0.12), (0.09, 0.13, 0.33), (0.20, 0.26, 0.46), (0.80, 0.83, 0.95), 0.04),
+    "dusk": Light((0.30, 0.17, 0.48), (1.0, 0.52, 0.24), (0.66, 0.47, 0.52), (1.0, 0.94, 0.91), 0.1),
+    "night": Light((0.02, 0.03, 0.12), (0.09, 0.13, 0.33), (0.36, 0.37, 0.47), (0.93, 0.93, 0.99), 0.04),
 }
 
 _WEATHER_GREY: dict[str, float] = {"clear": 0.0, "rain": 0.42, "snow": 0.25}
@@ -208,9 +208,10 @@ def _meadow(canvas: Canvas) -> None:
 def _snowfield(canvas: Canvas) -> None:
     horizon = canvas.scene.horizon
     _sky(canvas)
-    peaks = canvas.ridge(horizon + 0.02, 0.15, 0.55, waves=2, sharp=True)
+    peaks = canvas.ridge(horizon + 0.01, 0.19, 0.5, waves=2, sharp=True)
     canvas.over_land(canvas.under(peaks), (0.50, 0.58, 0.72), far=0.1)
-    canvas.over_land(canvas.under(peaks) * (1 - canvas.under(peaks * 0.3 + 0.7 * (horizon + 0.16))), (0.93, 0.96, 1.0))
+    caps = peaks * 0.45 + 0.55 * (horizon + 0.09)
+    canvas.over_land(canvas.under(peaks) * (1 - canvas.under(caps)), (0.95, 0.97, 1.0))
     _ground(canvas, (0.93, 0.96, 1.0), (0.84, 0.89, 0.97))
     fade = _fade(canvas)
     canvas.over_land(canvas.dots(0.13, 0.035, share=0.7, flat=3.0) * fade, (0.76, 0.84, 0.96))
@@ -265,16 +266,16 @@ def _conifers(canvas: Canvas, base: float, tall: float, wide: float, colour: Col
     rows = (canvas.ys - base) * (5 / tall)
     teeth = (rows - rows.floor()) * 0.28
     limit = ((top - canvas.ys) * (1.15 / tall) + 0.14 - teeth).clamp_max(1.02)
-    alpha = self_cover = canvas.cover((off - limit) * (wide / 2))
-    canvas.over_land(alpha * self_cover * canvas.under(top + 0.02), colour, far=far)
+    alpha = canvas.cover((off - limit) * (wide / 2))
+    canvas.over_land(alpha.square() * canvas.under(top + 0.02), colour, far=far)
 
 
 def _forest(canvas: Canvas) -> None:
     horizon = canvas.scene.horizon
     _sky(canvas)
     _conifers(canvas, horizon - 0.05, 0.42, 0.15, (0.20, 0.42, 0.36), 0.28)
-    _conifers(canvas, horizon - 0.05, 0.34, 0.22, (0.07, 0.27, 0.16), 0.06)
-    _ground(canvas, (0.30, 0.27, 0.13), (0.16, 0.28, 0.13))
+    _conifers(canvas, horizon - 0.05, 0.34, 0.22, (0.09, 0.36, 0.20), 0.06)
+    _ground(canvas, (0.38, 0.33, 0.16), (0.22, 0.36, 0.16))
     fade = _fade(canvas)
     canvas.over_land(canvas.dots(0.1, 0.026, share=0.7, flat=2.5) * fade, (0.20, 0.34, 0.12))
     canvas.over_land(canvas.dots(0.12, 0.018, share=0.5, flat=1.6) * fade, (0.55, 0.36, 0.16))

@@ -28,11 +28,11 @@ COLOURS: dict[str, Colour] = {
     "yellow": (1.0, 0.87, 0.08),
     "purple": (0.56, 0.14, 0.78),
     "orange": (1.0, 0.50, 0.03),
-    "white": (0.96, 0.96, 0.97),
+    "white": (1.07, 1.07, 1.08),
     "black": (0.07, 0.07, 0.08),
 }
 _RIM = 0.021  # width of the outline, world units: over a pixel at 64 lines
-_SKY, _FAR = 0.2, 0.4  # parallax of the sky and of the skyline; that of the subject's depth is 1
+_SKY, _FAR = 0.35, 0.55  # parallax of the sky and of the skyline; that of the subject's depth is 1
 
 
 class View(NamedTuple):
@@ -77,8 +77,9 @@ def _clip(scene: Scene, frames: int, height: int, width: int, device: torch.devi
     cameras = [camera(scene, t) for t in moments]
     pixels = _scenery(scene, cameras, seen, height, width, device)
     _shadow(pixels, scene, poses, cameras, seen)
+    _weather(pixels, scene, moments, seen, behind=True)
     _subject(pixels, scene, poses, cameras, seen)
-    _weather(pixels, scene, moments, seen)
+    _weather(pixels, scene, moments, seen, behind=False)
     return pixels.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8).permute(0, 2, 3, 1)
 
 
@@ -185,7 +186,7 @@ def _materials(scene: Scene) -> dict[str, Colour]:
     body = mix(base, (0.5, 0.5, 0.5), 0.06 * abs(scene.shade[1]))
     body = scaled(body, 1 + swing * scene.shade[0])
     bright = scene.colour in ("white", "yellow")
-    mark = mix(body, (0.3, 0.25, 0.3), 0.45) if bright else mix(body, (1.0, 1.0, 1.0), 0.55)
+    mark = mix(body, (0.3, 0.25, 0.3), 0.4) if bright else mix(body, (1.0, 1.0, 1.0), 0.55)
     deep = mix(body, (0.45, 0.45, 0.5), 0.6) if scene.colour == "black" else scaled(body, 0.55)
     if scene.colour == "black":
         mark = (0.42, 0.42, 0.46)
@@ -255,21 +256,22 @@ class _Fall(NamedTuple):
 _FALLING: dict[str, tuple[_Fall, ...]] = {
     "clear": (),
     "rain": (
-        _Fall(0.16, 0.012, 0.55, 1.3, 0.10, 0.13, (0.80, 0.87, 0.96), 0.75),
-        _Fall(0.23, 0.016, 0.55, 1.7, 0.13, 0.19, (0.86, 0.92, 1.0), 0.85),
+        _Fall(0.16, 0.013, 0.6, 1.3, 0.10, 0.13, (0.80, 0.87, 0.96), 0.75),
+        _Fall(0.23, 0.016, 0.45, 1.7, 0.13, 0.19, (0.86, 0.92, 1.0), 0.85),
     ),
     "snow": (
         _Fall(0.15, 0.022, 0.6, 0.22, 0.05, 0.0, (1.0, 1.0, 1.0), 0.9),
-        _Fall(0.24, 0.034, 0.6, 0.32, 0.09, 0.0, (1.0, 1.0, 1.0), 0.95),
+        _Fall(0.24, 0.032, 0.5, 0.32, 0.09, 0.0, (1.0, 1.0, 1.0), 0.95),
     ),
 }
 
 
-def _weather(pixels: Tensor, scene: Scene, moments: Sequence[float], seen: View) -> None:
-    """Rain or snow over the whole frame, moving down and to one side."""
+def _weather(pixels: Tensor, scene: Scene, moments: Sequence[float], seen: View, *, behind: bool) -> None:
+    """Rain or snow over the whole frame, moving down and to one side: one layer behind the subject, one before it."""
     dim = 0.75 if scene.light == "night" else 1.0
     for layer, fall in enumerate(_FALLING[scene.weather]):
-        _fall(pixels, scene, moments, seen, fall, layer, dim)
+        if (layer == 0) == behind:
+            _fall(pixels, scene, moments, seen, fall, layer, dim)
 
 
 def _fall(

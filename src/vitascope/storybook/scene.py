@@ -96,7 +96,8 @@ def scene(seed: int, index: int, split: Split = "train") -> Scene:
             break
     subject, colour, action, place = words
     light = _one(draw, ATTRIBUTES["light"])
-    floor = -0.40 + 0.07 * draw.random()
+    camera = _usual(draw, ATTRIBUTES["camera"], _STILL)
+    low = -0.36 if camera.startswith("zooms") else -0.40
     return Scene(
         seed=seed,
         index=index,
@@ -106,10 +107,10 @@ def scene(seed: int, index: int, split: Split = "train") -> Scene:
         place=place,
         light="night" if place == "night sky" else light,
         weather=_usual(draw, ATTRIBUTES["weather"], _CLEAR),
-        camera=_usual(draw, ATTRIBUTES["camera"], _STILL),
-        radius=0.205 + 0.05 * draw.random(),
+        camera=camera,
+        radius=0.208 + 0.052 * draw.random(),
         x=-0.22 + 0.44 * draw.random(),
-        floor=floor,
+        floor=low + 0.06 * draw.random(),
         horizon=-0.12 + 0.16 * draw.random(),
         direction=1 if draw.random() < 0.5 else -1,
         facing=1 if draw.random() < 0.5 else -1,

@@ -198,11 +198,11 @@ SUBJECTS: dict[str, Subject] = {
     "ball": Subject(ball),
     "box": Subject(crate, size=1.05),
     "star": Subject(star, size=1.1),
-    "heart": Subject(heart, size=1.05),
-    "balloon": Subject(balloon, size=1.2, hover=0.12),
-    "car": Subject(car, size=1.3),
-    "fish": Subject(fish, size=1.2, hover=0.12),
-    "boat": Subject(boat, size=1.15),
+    "heart": Subject(heart, size=1.12),
+    "balloon": Subject(balloon, size=1.1, hover=0.12),
+    "car": Subject(car, size=1.35),
+    "fish": Subject(fish, size=1.35, hover=0.12),
+    "boat": Subject(boat, size=1.2),
     "tree": Subject(tree, size=1.15),
 }
 """Every subject. To add one: a function above, a line here, its word in `scene.ATTRIBUTES` and its names in captions."""
