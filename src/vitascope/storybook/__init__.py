@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vitascope.storybook.motion import DURATION, GRAVITY, RESTITUTION, Track, track
-from vitascope.storybook.render import render
-from vitascope.storybook.scene import ATTRIBUTES, Scene, scene, withheld
+from vitascope.storybook.pixels import render
+from vitascope.storybook.scenes import ATTRIBUTES, Scene, scene, withheld
 
 __all__ = [
     "ATTRIBUTES",

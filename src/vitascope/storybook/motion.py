@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vitascope.storybook.scene import Scene
+from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import SUBJECTS, depth, extent
 
 DURATION = 2.0

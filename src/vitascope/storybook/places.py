@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vitascope.physics.noise import uniform
-from vitascope.storybook.scene import Scene
+from vitascope.storybook.scenes import Scene
 
 Colour = tuple[float, float, float]
 
@@ -311,4 +311,4 @@ PLACES: dict[str, Callable[[Canvas], None]] = {
     "forest": _forest,
     "night sky": _night_sky,
 }
-"""Every place. To add one: a function above, a line here, its word in `scene.ATTRIBUTES` and its names in captions."""
+"""Every place. To add one: a function above, a line here, its word in `scenes.ATTRIBUTES` and its names in captions."""

@@ -205,7 +205,7 @@ SUBJECTS: dict[str, Subject] = {
     "boat": Subject(boat, size=1.2),
     "tree": Subject(tree, size=1.15),
 }
-"""Every subject. To add one: a function above, a line here, its word in `scene.ATTRIBUTES` and its names in captions."""
+"""Every subject. To add one: a function above, a line here, its word in `scenes.ATTRIBUTES` and its names in captions."""
 
 
 def silhouette(parts: Sequence[Part]) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from vitascope.physics.noise import uniform
 from vitascope.storybook.motion import SAFE, Camera, Pose, camera, facing, pose, radius, times
 from vitascope.storybook.places import PLACES, Canvas, Colour, air, mix, scaled
-from vitascope.storybook.scene import Scene
+from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import SUBJECTS, extent, silhouette
 
 COLOURS: dict[str, Colour] = {
