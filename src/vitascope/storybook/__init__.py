@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vitascope.storybook.captions import caption, plain, said, vocabulary
 from vitascope.storybook.motion import DURATION, GRAVITY, RESTITUTION, Track, track
 from vitascope.storybook.pixels import render
 from vitascope.storybook.scenes import ATTRIBUTES, Scene, scene, withheld
@@ -13,8 +14,12 @@ __all__ = [
     "RESTITUTION",
     "Scene",
     "Track",
+    "caption",
+    "plain",
     "render",
+    "said",
     "scene",
     "track",
+    "vocabulary",
     "withheld",
 ]
