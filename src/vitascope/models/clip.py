@@ -1,6 +1,7 @@
-"""CLIP (Radford et al. 2021, arXiv:2103.00020): a text tower and an image tower that agree in one space of unit vectors.
+"""CLIP (Radford et al. 2021, arXiv:2103.00020): a text tower and an image tower that share a space of unit vectors.
 
-The structure and the parameter names are OpenAI's (the ViT form), so that the same file runs OpenAI's, OpenCLIP's and our own weights.
+The structure and the parameter names are OpenAI's (the ViT form), so that the same file runs OpenAI's, OpenCLIP's and
+our own weights.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitascope.models.attention import attend
-from vitascope.models.layers import LayerNorm, compute_dtype, patchify, project, wide
+from vitascope.models.layers import LayerNorm, Linear, compute_dtype, patchify, wide
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class CLIPConfig:
     vision_layers: int
     vision_heads: int
     embed: int = 512
+    text_ffn: int | None = None
+    """Width of the feed-forward layers; None: four times the tower's (OpenCLIP's largest towers differ)."""
+    vision_ffn: int | None = None
     causal: bool = True
     """Whether a token sees only those before it (OpenAI) or all real ones."""
     quick_gelu: bool = False
@@ -57,14 +61,14 @@ class SelfAttention(nn.Module):
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         """x [b l d], mask [b l] True = attended -> [b l d]."""
         qkv = F.linear(x.to(compute_dtype(self.in_proj_weight)), self.in_proj_weight, self.in_proj_bias)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
         y = attend(q, k, v, mask, causal=causal)
-        return project(self.out_proj, y.transpose(1, 2).flatten(2))
+        return self.out_proj(y.transpose(1, 2).flatten(2))
 
 
 class QuickGELU(nn.Module):
@@ -75,23 +79,23 @@ class QuickGELU(nn.Module):
 
 
 class MLP(nn.Module):
-    def __init__(self, width: int, quick_gelu: bool) -> None:
+    def __init__(self, width: int, ffn: int, quick_gelu: bool) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(width, 4 * width)
+        self.c_fc = Linear(width, ffn)
         self.gelu = QuickGELU() if quick_gelu else nn.GELU()
-        self.c_proj = nn.Linear(4 * width, width)
+        self.c_proj = Linear(ffn, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return project(self.c_proj, self.gelu(project(self.c_fc, x)))
+        return self.c_proj(self.gelu(self.c_fc(x)))
 
 
 class ResidualBlock(nn.Module):
-    def __init__(self, width: int, heads: int, quick_gelu: bool) -> None:
+    def __init__(self, width: int, heads: int, ffn: int, quick_gelu: bool) -> None:
         super().__init__()
         self.ln_1 = LayerNorm(width)
         self.attn = SelfAttention(width, heads)
         self.ln_2 = LayerNorm(width)
-        self.mlp = MLP(width, quick_gelu)
+        self.mlp = MLP(width, ffn, quick_gelu)
 
     def forward(self, x: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         x = x + self.attn(self.ln_1(x), mask, causal)
@@ -101,9 +105,9 @@ class ResidualBlock(nn.Module):
 class Transformer(nn.Module):
     """A stack of pre-norm blocks. [b l d] -> [b l d]."""
 
-    def __init__(self, width: int, layers: int, heads: int, quick_gelu: bool) -> None:
+    def __init__(self, width: int, layers: int, heads: int, ffn: int | None, quick_gelu: bool) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(ResidualBlock(width, heads, quick_gelu) for _ in range(layers))
+        self.resblocks = nn.ModuleList(ResidualBlock(width, heads, ffn or 4 * width, quick_gelu) for _ in range(layers))
 
     def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         for block in self.resblocks:
@@ -137,17 +141,28 @@ class VisionTransformer(nn.Module):
         self.class_embedding = nn.Parameter(torch.empty(width))
         self.positional_embedding = nn.Parameter(torch.empty((h // config.patch) * (w // config.patch) + 1, width))
         self.ln_pre = LayerNorm(width)
-        self.transformer = Transformer(width, config.vision_layers, config.vision_heads, config.quick_gelu)
+        self.transformer = Transformer(
+            width, config.vision_layers, config.vision_heads, config.vision_ffn, config.quick_gelu
+        )
         self.ln_post = LayerNorm(width)
         self.proj = nn.Parameter(torch.empty(width, config.embed))
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def states(self, pixels: Tensor, layers: int | None = None) -> Tensor:
+        """The states of the class token and all patches after the first `layers` blocks (None: all): [b 1+n width].
+
+        Wan's image-to-video models read them one block before the end.
+        """
         tokens = patchify(pixels.unsqueeze(2), (1, self.patch, self.patch))
         weight = self.conv1.weight.flatten(1)  # stride = kernel: the convolution is this matrix product
         x = wide(F.linear(tokens.to(compute_dtype(weight)), weight))
         x = torch.cat((wide(self.class_embedding).expand(x.shape[0], 1, -1), x), dim=1)
         x = self.ln_pre(x + wide(self.positional_embedding))
-        x = self.ln_post(self.transformer(x)[:, 0])
+        for block in self.transformer.resblocks[:layers]:
+            x = block(x, None, False)
+        return x
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = self.ln_post(self.states(pixels)[:, 0])
         return wide(x.to(compute_dtype(self.proj)) @ self.proj)
 
 
@@ -160,7 +175,9 @@ class CLIP(nn.Module):
         self.visual = VisionTransformer(config)
         self.token_embedding = nn.Embedding(config.vocab, config.text_width)
         self.positional_embedding = nn.Parameter(torch.empty(config.text_length, config.text_width))
-        self.transformer = Transformer(config.text_width, config.text_layers, config.text_heads, config.quick_gelu)
+        self.transformer = Transformer(
+            config.text_width, config.text_layers, config.text_heads, config.text_ffn, config.quick_gelu
+        )
         self.ln_final = LayerNorm(config.text_width)
         self.text_projection = nn.Parameter(torch.empty(config.text_width, config.embed))
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
@@ -169,7 +186,7 @@ class CLIP(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Weights to train from (section 2.4 and OpenAI's code: temperature 0.07, normal weights scaled by width and depth)."""
+        """Weights to train from: normal, scaled by width and depth as OpenAI's are; temperature 0.07 (section 2.5)."""
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
         nn.init.normal_(self.text_projection, std=self.config.text_width**-0.5)
@@ -183,15 +200,19 @@ class CLIP(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """The inverse temperature e^logit_scale, at most 100 (section 2.5); past the bound the gradient still passes, to lead back."""
+        """The inverse temperature e^logit_scale, at most 100 (section 2.5).
+
+        Past the bound the gradient still passes: a plain clamp would hold the parameter there for good.
+        """
         logit = wide(self.logit_scale)
         return (logit - (logit - math.log(100.0)).clamp(min=0).detach()).exp()
 
     def encode_text(self, tokens: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Token ids [b l], mask [b l] True = a real token -> the states of all tokens [b l text_width] and the text's unit vector [b embed].
+        """Token ids [b l], mask [b l] (True = real) -> all tokens' states [b l text_width], a unit vector [b embed].
 
-        The vector is read at the last real token (the end-of-text token); without a mask, at the last. In a causal tower the mask only finds
-        that token, since none sees what comes after it; else it also hides padding from the rest. Raises ValueError for wrong shapes.
+        The vector is read at the last real token (the end-of-text token); without a mask, at the last. In a causal
+        tower the mask only finds that token, since none sees what comes after it; else it also hides padding.
+        Raises ValueError for wrong shapes.
         """
         if tokens.ndim != 2 or tokens.shape[1] > self.config.text_length:
             raise ValueError(f"tokens: expected [b l] with l <= {self.config.text_length}, got {tuple(tokens.shape)}")
@@ -211,7 +232,8 @@ class CLIP(nn.Module):
     def encode_image(self, frames: Tensor) -> Tensor:
         """Frames [b 3 h w] in [-1, 1], of the config's size -> unit vectors [b embed]."""
         if frames.ndim != 4 or frames.shape[1:] != (3, *self.config.image):
-            raise ValueError(f"frames: expected [b 3 {self.config.image[0]} {self.config.image[1]}], got {tuple(frames.shape)}")
+            h, w = self.config.image
+            raise ValueError(f"frames: expected [b 3 {h} {w}], got {tuple(frames.shape)}")
         frames = wide(frames)
         mean, std = (frames.new_tensor(c)[:, None, None] for c in (self.config.mean, self.config.std))
         return F.normalize(self.visual((frames * 0.5 + 0.5 - mean) / std), dim=-1)
@@ -226,7 +248,10 @@ class CLIP(nn.Module):
 
 
 def contrastive(video: Tensor, text: Tensor, scale: Tensor | float) -> Tensor:
-    """The symmetric loss of CLIP (figure 3): which text belongs to which video, and the reverse. Unit vectors [n d], [n d] -> scalar."""
+    """Which text belongs to which video, and the reverse: the symmetric loss of figure 3.
+
+    Unit vectors [n d] and [n d], pair by pair -> a scalar in float32; log n where the vectors say nothing.
+    """
     with torch.autocast(video.device.type, enabled=False):
         logits = scale * wide(video) @ wide(text).mT
         target = torch.arange(len(logits), device=logits.device)

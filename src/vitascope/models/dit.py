@@ -1,7 +1,7 @@
-"""The video transformer: the architecture of Wan 2.1 (arXiv:2503.20314, section 4.2) at any size, under Wan's own parameter names.
+"""The video transformer: Wan 2.1's architecture (arXiv:2503.20314, section 4.2) at any size, under its names.
 
-Full attention over all tokens of a clip, cross-attention to the text, one shared time embedding that each block shifts by a learned
-table (adaLN-single, PixArt-alpha, arXiv:2310.00426, section 2.3).
+Full attention over all tokens of a clip, cross-attention to the text, and one time embedding for all blocks, which each
+shifts by a table of its own (adaLN-single; PixArt-alpha, Chen et al. 2023, arXiv:2310.00426, section 2.3).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from vitascope.models.attention import Attention, rotary_split, rotary_table
 from vitascope.models.layers import (
     LayerNorm,
-    compute_dtype,
-    linear32,
+    Linear,
+    WideLinear,
     modulate,
     patchify,
-    project,
     sinusoid,
     unpatchify,
     wide,
+    wide_linear,
 )
 
 
@@ -55,7 +55,7 @@ class DiTConfig:
 
 
 class Block(nn.Module):
-    """Self-attention and feed-forward under the sense of time, cross-attention to the text between them (wan.md 2.5, point 6)."""
+    """Self-attention and feed-forward, shifted, scaled and gated by time; between them cross-attention to the text."""
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Block(nn.Module):
             d, config.heads, eps=eps, qk_norm=config.qk_norm, image=config.image_width is not None
         )
         self.norm2 = LayerNorm(d, eps, elementwise_affine=False)
-        self.ffn = nn.Sequential(nn.Linear(d, config.ffn), nn.GELU(approximate="tanh"), nn.Linear(config.ffn, d))
+        self.ffn = nn.Sequential(Linear(d, config.ffn), nn.GELU(approximate="tanh"), Linear(config.ffn, d))
         self.modulation = nn.Parameter(torch.randn(1, 6, d) / d**0.5)
 
     def forward(
@@ -78,25 +78,24 @@ class Block(nn.Module):
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = table.unsqueeze(2).unbind(1)
         x = torch.addcmul(x, gate_a, wide(self.self_attn(modulate(self.norm1(x), shift_a, scale_a), rotary=rotary)))
         x = x + self.cross_attn(self.norm3(x), context, mask=mask, image=image)
-        h = project(self.ffn[0], modulate(self.norm2(x), shift_f, scale_f))  # type: ignore[arg-type]
-        return torch.addcmul(x, gate_f, wide(project(self.ffn[2], self.ffn[1](h))))  # type: ignore[arg-type]
+        return torch.addcmul(x, gate_f, wide(self.ffn(modulate(self.norm2(x), shift_f, scale_f))))
 
 
 class Head(nn.Module):
-    """Norm, modulation by the time embedding itself, and the linear map to a patch of the velocity; in float32 as in Wan."""
+    """Norm, modulation by the time embedding itself, and the map to a patch of the answer; in float32, as in Wan."""
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         d = config.width
         pt, ph, pw = config.patch
         self.norm = LayerNorm(d, config.eps, elementwise_affine=False)
-        self.head = nn.Linear(d, pt * ph * pw * config.out_channels)
+        self.head = WideLinear(d, pt * ph * pw * config.out_channels)
         self.modulation = nn.Parameter(torch.randn(1, 2, d) / d**0.5)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """x [b l d], time [b d] -> [b l pt*ph*pw*c]."""
         shift, scale = (wide(self.modulation) + time[:, None]).unsqueeze(2).unbind(1)
-        return linear32(self.head, modulate(self.norm(x), shift, scale))
+        return self.head(modulate(self.norm(x), shift, scale))
 
 
 class ImageEmbedding(nn.Module):
@@ -106,9 +105,9 @@ class ImageEmbedding(nn.Module):
         super().__init__()
         self.proj = nn.Sequential(
             LayerNorm(image_width),
-            nn.Linear(image_width, image_width),
+            Linear(image_width, image_width),
             nn.GELU(),
-            nn.Linear(image_width, width),
+            Linear(image_width, width),
             LayerNorm(width),
         )
         if tokens is not None:
@@ -120,9 +119,7 @@ class ImageEmbedding(nn.Module):
             if image.shape[1] != self.tokens:
                 raise ValueError(f"image: this model takes {self.tokens} tokens (both frames), got {image.shape[1]}")
             image = wide(image) + wide(self.emb_pos)
-        norm_in, linear_in, gelu, linear_out, norm_out = self.proj
-        h = gelu(project(linear_in, norm_in(image)))  # type: ignore[arg-type]
-        return norm_out(project(linear_out, h))  # type: ignore[arg-type]
+        return self.proj(image)
 
 
 class DiT(nn.Module):
@@ -133,11 +130,9 @@ class DiT(nn.Module):
         self.config = config
         d = config.width
         self.patch_embedding = nn.Conv3d(config.in_channels, d, kernel_size=config.patch, stride=config.patch)
-        self.text_embedding = nn.Sequential(
-            nn.Linear(config.text_width, d), nn.GELU(approximate="tanh"), nn.Linear(d, d)
-        )
-        self.time_embedding = nn.Sequential(nn.Linear(config.freq_width, d), nn.SiLU(), nn.Linear(d, d))
-        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(d, 6 * d))
+        self.text_embedding = nn.Sequential(Linear(config.text_width, d), nn.GELU(approximate="tanh"), Linear(d, d))
+        self.time_embedding = nn.Sequential(WideLinear(config.freq_width, d), nn.SiLU(), WideLinear(d, d))
+        self.time_projection = nn.Sequential(nn.SiLU(), WideLinear(d, 6 * d))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.head = Head(config)
         if config.image_width is not None:
@@ -147,10 +142,10 @@ class DiT(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Weights to train from: each branch starts silent and wide open, so that the model is the identity and then learns fast.
+        """Weights to train from: Wan's own start (xavier, embeddings of std 0.02, a head of zeros) with two changes.
 
-        Wan's own start (xavier, embeddings of std 0.02, a head of zeros) but for the last map of each residual branch, which is zero,
-        and the gates, which are one.
+        The last map of each residual branch is zero and the gates are one: every branch begins silent, but wide open,
+        so that its first gradients are of full size.
         """
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -166,7 +161,8 @@ class DiT(nn.Module):
         for block in self.blocks:
             assert isinstance(block, Block)
             for last in (block.self_attn.o, block.cross_attn.o, block.ffn[2]):
-                nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+                assert isinstance(last, nn.Linear)
+                nn.init.zeros_(last.weight)
             nn.init.normal_(block.modulation, std=self.config.width**-0.5)
             block.modulation[:, [2, 5]] = 1.0
 
@@ -199,31 +195,18 @@ class DiT(nn.Module):
         tokens = patchify(x, config.patch)
         grid = (x.shape[2] // pt, x.shape[3] // ph, x.shape[4] // pw)
         rotary = rotary_table(grid, config.width // config.heads, x.device)
-        h = self._embed(tokens)
-        time = self._time(clock)
-        table = linear32(self.time_projection[1], self.time_projection[0](time)).unflatten(-1, (6, -1))  # type: ignore[arg-type]
-        text = project(self.text_embedding[2], self.text_embedding[1](project(self.text_embedding[0], context)))  # type: ignore[arg-type]
+        # The patch embedding, a convolution whose stride is its kernel, as the matrix product it is; in float32.
+        h = wide_linear(tokens, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
+        time = self.time_embedding(sinusoid(clock, config.freq_width))
+        table = self.time_projection(time).unflatten(-1, (6, -1))
+        text = self.text_embedding(context)
         if image is not None:
             image = self.img_emb(image)
         for block in self.blocks:
             h = block(h, table, text, mask, image, rotary)
         return unpatchify(self.head(h, time), grid, config.patch)
 
-    def _embed(self, tokens: Tensor) -> Tensor:
-        """The patch embedding, a convolution whose stride is its kernel, as the matrix product it is; in float32."""
-        weight, bias = self.patch_embedding.weight, self.patch_embedding.bias
-        assert bias is not None
-        with torch.autocast(tokens.device.type, enabled=False):
-            weight = wide(weight)
-            return torch.nn.functional.linear(tokens.to(weight.dtype), weight.flatten(1), bias.to(weight.dtype))
-
-    def _time(self, clock: Tensor) -> Tensor:
-        first, silu, last = self.time_embedding
-        return linear32(last, silu(linear32(first, sinusoid(clock, self.config.freq_width))))  # type: ignore[arg-type]
-
-    def _check(
-        self, x: Tensor, clock: Tensor, context: Tensor, mask: Tensor | None, image: Tensor | None
-    ) -> None:
+    def _check(self, x: Tensor, clock: Tensor, context: Tensor, mask: Tensor | None, image: Tensor | None) -> None:
         config, b = self.config, x.shape[0]
         if x.ndim != 5 or x.shape[1] != config.in_channels:
             raise ValueError(f"x (with concat): expected [b {config.in_channels} t h w], got {tuple(x.shape)}")

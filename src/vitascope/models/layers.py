@@ -1,7 +1,8 @@
 """The small parts of a transformer: precision, norms, modulation, the sense of time, patches.
 
-One rule of precision holds in every network here. Matrix products run in the *compute dtype*: bf16 under autocast, else the dtype of
-the weights. Everything between them (the residual stream, norms, modulation, the sense of time) runs in float32 at least.
+One rule of precision holds in every network here. Matrix products run in the *compute dtype*: bf16 under autocast, else
+the dtype of the weights. What lies between them (the residual stream, norms, modulation, the sense of time) runs in
+float32 at least.
 """
 
 from __future__ import annotations
@@ -24,17 +25,25 @@ def compute_dtype(weight: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
 
 
-def project(layer: nn.Linear, x: Tensor) -> Tensor:
-    """`layer(x)` in the compute dtype, whatever the dtype of `x`. [... d] -> [... d']."""
-    return F.linear(x.to(compute_dtype(layer.weight)), layer.weight, layer.bias)
+class Linear(nn.Linear):
+    """A linear map in the compute dtype, whatever the dtype of its input. [... d] -> [... d']."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input.to(compute_dtype(self.weight)), self.weight, self.bias)
 
 
-def linear32(layer: nn.Linear, x: Tensor) -> Tensor:
-    """`layer(x)` in float32 at least, out of autocast's reach. [... d] -> [... d']."""
+class WideLinear(nn.Linear):
+    """A linear map in float32 at least, out of autocast's reach. [... d] -> [... d']."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return wide_linear(input, self.weight, self.bias)
+
+
+def wide_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x weight^T + bias in float32 at least, out of autocast's reach. [... d] -> [... d']."""
     with torch.autocast(x.device.type, enabled=False):
-        weight = wide(layer.weight)
-        bias = None if layer.bias is None else layer.bias.to(weight.dtype)
-        return F.linear(x.to(weight.dtype), weight, bias)
+        weight = wide(weight)
+        return F.linear(x.to(weight.dtype), weight, None if bias is None else bias.to(weight.dtype))
 
 
 class LayerNorm(nn.LayerNorm):
@@ -49,7 +58,7 @@ class LayerNorm(nn.LayerNorm):
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight (Zhang and Sennrich 2019, arXiv:1910.07467, eq. 4), in float32 at least. [... d] -> [... d]."""
+    """x / rms(x) * weight, in float32 at least (Zhang and Sennrich 2019, arXiv:1910.07467, eq. 4). [... d]."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -62,14 +71,15 @@ class RMSNorm(nn.Module):
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Adaptive norm (Peebles and Xie 2022, arXiv:2212.09748, section 3.2): x (1 + scale) + shift; all [b l d] or broadcasting."""
+    """x (1 + scale) + shift, the adaptive norm of DiT (Peebles and Xie 2022, arXiv:2212.09748, section 3.2)."""
     return torch.addcmul(shift, x, 1 + scale)
 
 
 def sinusoid(clock: Tensor, width: int) -> Tensor:
-    """What the network is told of time, as waves: [b] -> float64 [b width], cosines first (Vaswani et al. 2017, section 3.5).
+    """The clock as waves (Vaswani et al. 2017, arXiv:1706.03762, section 3.5), cosines first: [b] -> float64 [b width].
 
-    In float64, because the fastest wave of a clock near 1000 loses four digits in float32.
+    In float64, because the fastest waves of a clock near 1000 lose four digits in float32. Raises ValueError for an odd
+    width.
     """
     if width % 2:
         raise ValueError(f"sinusoid: width must be even, got {width}")
@@ -80,9 +90,10 @@ def sinusoid(clock: Tensor, width: int) -> Tensor:
 
 
 def patchify(x: Tensor, patch: tuple[int, int, int]) -> Tensor:
-    """[b c t h w] -> [b l c*pt*ph*pw]: tokens in the order (t, h, w), w fastest; within a token (c, pt, ph, pw), as a conv kernel lies.
+    """[b c t h w] -> [b l c*pt*ph*pw]: tokens in the order (t, h, w), w fastest; within a token (c, pt, ph, pw).
 
-    Raises ValueError where the patch does not divide the grid.
+    That inner order is a convolution kernel's, so that a convolution whose stride is its kernel is a matrix product of
+    these tokens. Raises ValueError where the patch does not divide the grid.
     """
     if x.ndim != 5:
         raise ValueError(f"patchify: expected x [b c t h w], got {tuple(x.shape)}")
@@ -96,7 +107,10 @@ def patchify(x: Tensor, patch: tuple[int, int, int]) -> Tensor:
 
 
 def unpatchify(x: Tensor, grid: tuple[int, int, int], patch: tuple[int, int, int]) -> Tensor:
-    """[b l pt*ph*pw*c] -> [b c t h w]. Within a token (pt, ph, pw, c), c fastest: Wan's head, unlike its patch embedding."""
+    """[b l pt*ph*pw*c] -> [b c t h w]. Within a token (pt, ph, pw, c), c fastest: Wan's head, unlike its embedding.
+
+    Raises ValueError where the tokens do not fill the grid.
+    """
     (f, h, w), (pt, ph, pw) = grid, patch
     b, length, width = x.shape
     if length != f * h * w or width % (pt * ph * pw):
