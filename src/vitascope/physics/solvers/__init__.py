@@ -39,7 +39,7 @@ ORDER: dict[str, int] = {
     "midpoint": 2,
     "rk4": 4,
     "dpmpp_2m": 2,
-    "dpmpp_2m_sde": 1,
+    "dpmpp_2m_sde": 2,
     "unipc": 3,
     "euler_maruyama": 1,
     "adaptive": 2,

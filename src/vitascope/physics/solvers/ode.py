@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitascope.physics.field import Field
 from vitascope.physics.noise import Noise
-from vitascope.physics.prediction import split
+from vitascope.physics.prediction import convert
 from vitascope.physics.solvers.step import Step, finite, remaining
 
 
@@ -99,13 +99,17 @@ def adaptive(
     after: Step | None = None,
     tolerance: float = 1e-2,
 ) -> Iterator[Step]:
-    """Fehlberg's embedded pair 2(3) (NASA TR R-315, 1969): steps whose error is at most `tolerance` a unit of t.
+    """Bogacki and Shampine's embedded pair (1989, doi:10.1016/0893-9659(89)90079-7): steps that follow a tolerance.
 
-    The grid says only where it reports: between two times it takes as many steps as it needs, three calls each, and
-    yields one Step, whose x0 is the estimate at its end. Errors are root mean squares over a row's values, the largest
-    of the rows; so the rows of a batch share their steps. `error` is that of the signed sum of the local estimates so
-    far; it leaves out how the flow itself stretches them, and the interval that ends at t = 0. memory: the next step's
-    length, that sum, the velocity at x. Raises FloatingPointError where the field is not finite.
+    A step's error is at most `tolerance` a unit of t. The solution of second order is the one that goes on, so that its
+    distance from the one of third order is its own error, and not that of something worse.
+
+    The grid says only where it reports, so let it be coarse: between two times it takes as many steps as it needs,
+    three calls each, and yields one Step, whose x0 is the estimate at its end. Errors are root mean squares over the
+    values of a row, the largest of the rows; so the rows of a batch share their steps. `error` is that of the signed
+    sum of the local estimates so far; it leaves out how the flow itself stretches them, and the interval that ends at
+    t = 0. memory: the next step's length, that sum, the velocity at x. Raises FloatingPointError where the field is not
+    finite.
     """
     if finite(tolerance, "tolerance") == 0:
         raise ValueError("got tolerance = 0, expected a positive number")
@@ -117,7 +121,7 @@ def adaptive(
         while t > s > 0:
             steps = math.ceil((t - s) / length)
             h = (t - s) / steps
-            moved, error, slope = _fehlberg(field, x, v, t, h)
+            moved, error, slope = _embedded(field, x, v, t, h)
             rate = _rms(error) / h
             if not math.isfinite(rate):
                 raise FloatingPointError(f"got a field that is not finite in t = {t - h} ... {t}, expected numbers")
@@ -131,20 +135,20 @@ def adaptive(
         yield last
 
 
-def _fehlberg(field: Field, x: Tensor, v: Tensor, t: float, h: float) -> tuple[Tensor, Tensor, Tensor]:
-    """From x with velocity v at t: (x, its estimated error, the velocity), all at t - h. Order 2, the estimate 3."""
-    second = field(x - h / 4 * v, t - h / 4)
-    third = field(x + h * (189 / 800 * v - 729 / 800 * second), t - 27 / 40 * h)
-    moved = x - h * (214 / 891 * v + 1 / 33 * second + 650 / 891 * third)
-    slope = field(moved, t - h)
-    # Error = second order minus third; the third order's weights are (533 / 2106, 0, 800 / 1053, -1 / 78).
-    finer = x - h * (533 / 2106 * v + 800 / 1053 * third - 1 / 78 * slope)
+def _embedded(field: Field, x: Tensor, v: Tensor, t: float, h: float) -> tuple[Tensor, Tensor, Tensor]:
+    """From x with velocity v at t: (x to second order, what that is off the third order, the velocity), at t - h."""
+    second = field(x - h / 2 * v, t - h / 2)
+    third = field(x - 3 * h / 4 * second, t - 3 * h / 4)
+    finer = x - h * (2 / 9 * v + 1 / 3 * second + 4 / 9 * third)
+    # This velocity is also the next step's first; that it belongs to `finer` costs less than the error of a step.
+    slope = field(finer, t - h)
+    moved = x - h * (7 / 24 * v + 1 / 4 * second + 1 / 3 * third + 1 / 8 * slope)
     return moved, moved - finer, slope
 
 
 def _x0(field: Field, v: Tensor, x: Tensor, t: float) -> Tensor:
     """The estimate of the data that a velocity implies."""
-    return split(v, x, field.schedule.at(t), "velocity")[0]
+    return convert(v, x, field.schedule.at(t), "velocity", "x0")
 
 
 def _rms(x: Tensor) -> float:

@@ -35,8 +35,8 @@ def dpmpp_2m_sde(
 ) -> Iterator[Step]:
     """SDE-DPM-Solver++(2M), Lu et al. 2022 (arXiv:2211.01095), section 6: ddpm with x0 carried half a step ahead.
 
-    One call a step. The mean is of second order; the variance, and so the whole, of weak order 1, since x0 also answers
-    to the noise that is added within the step.
+    One call a step, weak order 2: along the reverse SDE x0 changes by its answer to the noise alone, and the answer to
+    the noise of the last step stands, in distribution, for that to the noise of this one.
     """
     last = after
     for index, t, s in remaining(times, after):
@@ -62,12 +62,13 @@ def euler_maruyama(
     Whatever w(t) >= 0, the marginals are the same. It must be finite wherever a step begins; without one, w = sigma,
     which is so for every schedule. One call a step, weak order 1. Raises ValueError for a w below 0 or not finite.
     """
-    diffusion = w or (lambda t: float(field.schedule.at(t).sigma))
-    for _, t, _ in remaining(times):
-        finite(diffusion(t), f"w({t})")
+    if w is not None:
+        for _, t, _ in remaining(times):
+            finite(w(t), f"w({t})")
     x = x if after is None else after.x
     for index, t, s in remaining(times, after):
-        c, v, strength = field.schedule.at(t), field(x, t), diffusion(t)
+        c, v = field.schedule.at(t), field(x, t)
+        strength = w(t) if w is not None else float(c.sigma)
         x0, eps = split(v, x, c, "velocity")
         if s == 0:
             x = field.schedule.transport(x, x0, t, s)

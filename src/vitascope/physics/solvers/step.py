@@ -56,10 +56,10 @@ def remaining(times: Tensor, after: Step | None = None) -> Iterator[tuple[int, f
 
     Raises ValueError where the grid does not fall, or leaves [0, 1], or where `after` was not taken on it.
     """
-    grid = [float(t) for t in times]
+    grid: list[float] = times.tolist() if times.ndim == 1 else []
     falling = len(grid) > 1 and all(t > s for t, s in pairwise(grid))
-    if times.ndim != 1 or not falling or grid[0] > 1 or grid[-1] < 0:
-        raise ValueError(f"got times {grid}, expected at least two that fall strictly and lie in [0, 1]")
+    if not falling or grid[0] > 1 or grid[-1] < 0:
+        raise ValueError(f"got times {times.tolist()}, expected at least two that fall strictly and lie in [0, 1]")
     first = 0 if after is None else after.index + 1
     if after is not None and (first >= len(grid) or grid[first] != after.t):
         raise ValueError(f"got step {after.index}, which stands at t = {after.t}; expected one of this grid: {grid}")
