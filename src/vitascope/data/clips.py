@@ -1,0 +1,92 @@
+"""Rendered clips on disk: one flat file of bytes, read through a memory map, and what it holds beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitascope.errors import BadRun
+from vitascope.storybook import Scene, render, scene
+
+CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a file of clips was rendered from; two equal sources give the same bytes."""
+
+    seed: int
+    count: int
+    frames: int
+    height: int
+    width: int
+    split: str = "train"
+
+
+class Clips:
+    """Captioned clips of one shape: `pixels(i)` is uint8 [t h w c], `scene(i)` says what it shows."""
+
+    def __init__(self, path: Path, source: Source) -> None:
+        self.source = source
+        shape = (source.count, source.frames, source.height, source.width, 3)
+        self.bytes = np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
+
+    def __len__(self) -> int:
+        return self.source.count
+
+    def scene(self, index: int) -> Scene:
+        """The scene that clip `index` was rendered from."""
+        return scene(self.source.seed, index, self.source.split)
+
+    def pixels(self, index: int) -> Tensor:
+        """Clip `index`, uint8 [t h w c]."""
+        return torch.from_numpy(np.array(self.bytes[index]))
+
+
+def story_clips(
+    path: Path, source: Source, watch: Callable[[int, int], None] | None = None, device: str = "cpu"
+) -> Clips:
+    """The storybook's clips, rendered to `path` unless they are there already.
+
+    Rendering that was cut off goes on from the last whole chunk; `watch(done, of)` hears of each. Raises BadRun when the
+    file there was rendered from something else.
+    """
+    label = path.with_suffix(".json")
+    if path.is_file() and label.is_file():
+        if json.loads(label.read_text()) != asdict(source):
+            raise BadRun(
+                f"{path}: these clips were rendered for another recipe; give another --out folder, or delete them"
+            )
+        return Clips(path, source)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    size = source.frames * source.height * source.width * 3
+    label.write_text(json.dumps(asdict(source)))
+    done = partial.stat().st_size // (size * CHUNK) * CHUNK if partial.is_file() else 0
+    with partial.open("r+b" if partial.is_file() else "w+b") as file:
+        file.truncate(done * size)
+        file.seek(done * size)
+        while done < source.count:
+            indices = range(done, min(done + CHUNK, source.count))
+            scenes = [scene(source.seed, index, source.split) for index in indices]
+            clips = render(scenes, frames=source.frames, height=source.height, width=source.width, device=device)
+            file.write(clips.cpu().numpy().tobytes())
+            done = indices.stop
+            if watch:
+                watch(done, source.count)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    return Clips(path, source)
+
+
+def to_pixels(clips: Tensor) -> Tensor:
+    """uint8 [b t h w c] to float [b c t h w] in [-1, 1]."""
+    return clips.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1.0)

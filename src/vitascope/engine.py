@@ -1,0 +1,247 @@
+"""The Engine: a Shot becomes a Video. It joins the parts; each part can be taken out and used alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitascope import __version__, bundle
+from vitascope.bundle import SHIPPED, System
+from vitascope.codec import VideoCodec
+from vitascope.diffusion import Diffusion
+from vitascope.errors import BadModel, BadShot, nearest
+from vitascope.media import Video
+from vitascope.physics.field import Field
+from vitascope.physics.guidance import guide
+from vitascope.physics.noise import Noise
+from vitascope.physics.solvers import SOLVERS, Step
+from vitascope.physics.times import shifted
+from vitascope.recipe import Recipe
+from vitascope.shot import Shot
+from vitascope.text import ClipText
+
+
+class Engine:
+    """A system that is ready to make films. `diffusion`, `codec`, `text` and `recipe` are its parts."""
+
+    def __init__(self, system: System, folder: Path | None = None) -> None:
+        self.system = system
+        self.folder = folder
+
+    @staticmethod
+    def load(name_or_path: str | Path | None = None, device: str = "auto") -> Engine:
+        """The shipped model by its name (or None), or a bundle by its folder. Raises BadModel."""
+        folder = find(name_or_path)
+        # bf16 matrix products are several times faster on every device; the state of the walk stays float32.
+        return Engine(bundle.load(folder).to(choose_device(device)).settle(autocast=True), folder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the system computes."""
+        return self.codec.mean.device
+
+    @property
+    def recipe(self) -> Recipe:
+        """How this system was described and trained."""
+        return self.system.recipe
+
+    @property
+    def diffusion(self) -> Diffusion:
+        """The network, its schedule, and what it predicts."""
+        return self.system.diffusion
+
+    @property
+    def codec(self) -> VideoCodec:
+        """Pixels to latents and back."""
+        return self.system.codec
+
+    @property
+    def text(self) -> ClipText:
+        """Prompts to conditions."""
+        return self.system.text
+
+    @property
+    def fps(self) -> float:
+        """The frame rate that the model was trained at."""
+        return self.recipe.video.fps
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What a Shot gets where it says nothing."""
+        video, chosen = self.recipe.video, self.recipe.defaults
+        return video.model_dump() | chosen.model_dump()
+
+    @cached_property
+    def weights(self) -> dict[str, str]:
+        """SHA-256 of every file that determines the pixels; nothing for a system that was never saved."""
+        return bundle.digests(self.folder) if self.folder else {}
+
+    def prepare(self, shot: Shot) -> Shot:
+        """The shot with every field filled, its seed drawn, checked against this model. Raises BadShot before any work."""
+        full = shot.filled(self.defaults).seeded()
+        shape = self.latent_shape(full)
+        need, free = memory(self.recipe, shape), free_memory(self.device)
+        if free is not None and need > free:
+            raise BadShot(
+                f"{full.frames} frames of {full.width}x{full.height}: this takes about {need / 2**30:.1f} GiB of memory and "
+                f"{free / 2**30:.1f} GiB are free; ask for fewer frames or a smaller picture."
+            )
+        return full
+
+    def latent_shape(self, shot: Shot) -> tuple[int, ...]:
+        """[c t' h' w'] of a prepared shot's latent."""
+        frames, height, width = (_known(shot, name) for name in ("frames", "height", "width"))
+        return self.codec.latent_shape(frames, height, width, self.recipe.network.patch)
+
+    def warnings(self, shot: Shot) -> list[str]:
+        """What the model will not heed of a shot's words, a sentence each."""
+        words, length = self.text.words, self.recipe.text.text_length
+        told = [f"'{word}' is unknown to {self.recipe.name} and was ignored" for word in self.unknown_words(shot)]
+        for text in (shot.prompt, shot.negative):
+            cut = words.tokens(text, length)[1]
+            if cut:
+                told.append(f"this model reads {length - 1} words; what follows was cut: '{cut[:200]}'")
+        return told
+
+    def unknown_words(self, shot: Shot) -> list[str]:
+        """The words of the prompt and the negative that the model never learned, as they were typed."""
+        words = self.text.words
+        return list(dict.fromkeys([*words.unknown_words(shot.prompt), *words.unknown_words(shot.negative)]))
+
+    def field(self, *shots: Shot) -> Field:
+        """The guided field of prepared shots, a row each: one expression; nothing has run yet but the text encoder.
+
+        All shots share their guidance. Raises ValueError where they do not.
+        """
+        first = shots[0]
+        _alike(shots, ("guidance",))
+        positive = self.diffusion.field(self.text(["" if shot.unconditional else shot.prompt for shot in shots]))
+        if all(shot.unconditional and not shot.negative for shot in shots):
+            return positive
+        return guide(positive, self.diffusion.field(self.text([shot.negative for shot in shots])), first.scale.at)
+
+    def sample(self, *shots: Shot) -> Iterator[Step]:
+        """Walk prepared shots' field from noise to latents [n c t h w]; the caller watches, stops or branches.
+
+        A shot's film does not depend on its neighbours but for rounding. Raises ValueError where the shots differ in what one
+        walk shares: size, steps, solver, shift, guidance.
+        """
+        first = shots[0]
+        _alike(shots, ("frames", "height", "width", "steps", "solver", "shift"))
+        if first.shift is None or first.solver is None:
+            raise ValueError("sample: got a shot that is not prepared; expected the result of Engine.prepare")
+        noise = Noise(tuple(_known(shot, "seed") for shot in shots))
+        x = noise.normal("start", 0, self.latent_shape(first), device=self.device)
+        times = shifted(_known(first, "steps"), first.shift)
+        return SOLVERS[first.solver](self.field(*shots), x, times, noise=noise)
+
+    def frames(self, latent: Tensor) -> Iterator[Tensor]:
+        """Chunks of frames, uint8 [n h w c], of one latent [1 c t h w], as the codec gives them."""
+        for chunk in self.codec.decode(latent):
+            yield to_bytes(chunk)[0]
+
+    def record(self, shot: Shot) -> dict[str, Any]:
+        """What a film carries, so that it can be made again: no clock, no path, no device."""
+        return {
+            "vitascope": __version__,
+            "model": self.recipe.name,
+            "weights": bundle.fingerprint(self.weights),
+            "shot": shot.model_dump(),
+        }
+
+    def generate(self, shot: Shot, watch: Callable[[Step], None] | None = None) -> Video:
+        """The film of a shot; `watch` hears every step."""
+        full = self.prepare(shot)
+        last: Step | None = None
+        for last in self.sample(full):
+            if watch:
+                watch(last)
+        if last is None:
+            raise BadShot(f"{full.steps} steps: a walk needs at least one; ask for 30.")
+        return Video(torch.cat(list(self.frames(last.x))), float(_known(full, "fps")), self.record(full))
+
+
+def to_bytes(pixels: Tensor) -> Tensor:
+    """Pixels [b 3 t h w] in [-1, 1] to uint8 [b t h w c] on the CPU."""
+    return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).cpu()
+
+
+def find(name_or_path: str | Path | None) -> Path:
+    """The folder of a model. Raises BadModel with the nearest name."""
+    if name_or_path is None:
+        name_or_path = SHIPPED.name
+    path = Path(name_or_path)
+    if path.is_dir():
+        return path
+    shipped = {folder.parent.name: folder.parent for folder in SHIPPED.parent.glob("*/recipe.json")}
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    if path.exists():
+        raise BadModel(
+            f"model {name_or_path}: this is a file and a bundle is a folder; give the folder that holds recipe.json"
+        )
+    guess = nearest(str(name_or_path), shipped)
+    hint = f"did you mean '{guess}'" if guess else f"there are {', '.join(sorted(shipped)) or 'none shipped'}"
+    raise BadModel(
+        f"model '{name_or_path}': no model has this name and no folder this path; {hint}, or give a bundle's folder"
+    )
+
+
+def choose_device(device: str) -> torch.device:
+    """`auto` takes an accelerator where there is one. Raises BadModel for a device that this machine lacks."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise BadModel(f"device '{device}': this machine cannot compute on it; use --device cpu, or auto") from error
+    return chosen
+
+
+def memory(recipe: Recipe, shape: tuple[int, ...]) -> int:
+    """A forecast, in bytes, of what making a latent of `shape` takes at its peak, weights apart.
+
+    The network: two guided rows of tokens, each with its residual, q, k, v and the wide hidden layer in float32. The codec: the
+    widest layer's chunk of frames at full size, three times over. The film itself, as bytes.
+    """
+    net, codec = recipe.network, recipe.codec
+    _, time, height, width = shape
+    tokens = time * (height // net.patch[1]) * (width // net.patch[2])
+    walk = 2 * tokens * (6 * net.width + 2 * net.ffn) * 4
+    rows, columns = height * codec.stride[1] // codec.patch, width * codec.stride[2] // codec.patch
+    chunk = 3 * codec.stride[0] * rows * columns * (codec.decoder_base or codec.base) * codec.mults[0] * 4
+    film = (1 + (time - 1) * codec.stride[0]) * height * codec.stride[1] * width * codec.stride[2] * 3
+    return walk + chunk + film
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes free on the device, or None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    table = Path("/proc/meminfo")
+    if not table.is_file():
+        return None
+    for line in table.read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _alike(shots: Sequence[Shot], names: Sequence[str]) -> None:
+    for name in names:
+        values = {getattr(shot, name) for shot in shots}
+        if len(values) != 1:
+            raise ValueError(f"{name}: got shots with {sorted(map(str, values))}; expected one value in one walk")
+
+
+def _known(shot: Shot, name: str) -> int:
+    value = getattr(shot, name)
+    if value is None:
+        raise ValueError(f"{name}: got a shot that is not prepared; expected the result of Engine.prepare")
+    return value

@@ -1,0 +1,117 @@
+"""Prompts become conditions: a tokeniser by words, and the text tower of our CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
+from torch import Tensor, nn
+
+from vitascope.errors import BadModel
+from vitascope.models.clip import CLIP, CLIPConfig
+
+Condition = Mapping[str, Tensor]
+
+PAD, UNKNOWN, END = "[pad]", "[unknown]", "[end]"
+
+
+class TextEncoder(Protocol):
+    """Prompts to a Condition: keys are the network's keyword arguments, rows are prompts."""
+
+    def __call__(self, prompts: Sequence[str]) -> Condition: ...
+
+
+class Words:
+    """A tokeniser by words with an explicit unknown token, so that a word which the model never learned can be told."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        found = [tokenizer.token_to_id(name) for name in (PAD, UNKNOWN, END)]
+        if None in found:
+            raise BadModel(
+                f"this tokenizer lacks one of {PAD}, {UNKNOWN}, {END}; a bundle needs the one it was trained with"
+            )
+        self.pad, self.unknown, self.end = (int(i) for i in found)
+
+    @staticmethod
+    def of(vocabulary: Sequence[str]) -> Words:
+        """A tokeniser that knows just these words (lower case)."""
+        table = {word: index for index, word in enumerate((PAD, UNKNOWN, END, *vocabulary))}
+        tokenizer = Tokenizer(WordLevel(table, unk_token=UNKNOWN))
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"[^\p{L}\p{N}'\s]+"), " ")]
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        return Words(tokenizer)
+
+    @staticmethod
+    def parse(text: str) -> Words:
+        """From the text of a tokenizer.json. Raises BadModel."""
+        try:
+            return Words(Tokenizer.from_str(text))
+        except Exception as error:  # the library raises a bare Exception for every kind of bad file
+            raise BadModel(
+                f"tokenizer.json cannot be read ({error}); take the file that came with the bundle"
+            ) from error
+
+    def __len__(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+    def json(self) -> str:
+        """The text of a tokenizer.json."""
+        return self.tokenizer.to_str(pretty=True)
+
+    def tokens(self, prompt: str, length: int) -> tuple[list[int], str]:
+        """At most `length` tokens, the end token included, and the part of the prompt that did not fit."""
+        encoded = self.tokenizer.encode(prompt, add_special_tokens=False)
+        kept = encoded.ids[: length - 1]
+        cut = prompt[encoded.offsets[length - 1][0] :] if len(encoded.ids) >= length else ""
+        return [*kept, self.end], cut
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """The words of a prompt that the vocabulary lacks, as they were typed, each once."""
+        encoded = self.tokenizer.encode(prompt, add_special_tokens=False)
+        found = [prompt[a:b] for i, (a, b) in zip(encoded.ids, encoded.offsets) if i == self.unknown]
+        return list(dict.fromkeys(found))
+
+    def batch(self, prompts: Sequence[str], length: int) -> tuple[Tensor, Tensor]:
+        """Tokens [b l] and a mask [b l], True where a token is real; l is the longest prompt's."""
+        rows = [self.tokens(prompt, length)[0] for prompt in prompts]
+        longest = max(len(row) for row in rows)
+        tokens = torch.full((len(rows), longest), self.pad)
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for index, row in enumerate(rows):
+            tokens[index, : len(row)] = torch.tensor(row)
+            mask[index, : len(row)] = True
+        return tokens, mask
+
+
+class ClipText(nn.Module):
+    """Our CLIP as a text encoder: `context` is the state of every token, `mask` tells the real ones."""
+
+    def __init__(self, config: CLIPConfig, words: Words) -> None:
+        super().__init__()
+        if len(words) != config.vocab:
+            raise BadModel(
+                f"the tokenizer has {len(words)} words and the text tower {config.vocab}; they must come from the same bundle"
+            )
+        self.clip = CLIP(config)
+        self.config = config
+        self.words = words
+
+    def forward(self, prompts: Sequence[str]) -> Condition:
+        """context [b l d] and mask [b l] of the prompts."""
+        tokens, mask = self.words.batch(prompts, self.config.text_length)
+        device = self.clip.logit_scale.device
+        tokens, mask = tokens.to(device), mask.to(device)
+        states, _ = self.clip.encode_text(tokens, mask)
+        return {"context": states, "mask": mask}
+
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """The prompts' unit vectors [b 512] in the space shared with video."""
+        tokens, mask = self.words.batch(prompts, self.config.text_length)
+        device = self.clip.logit_scale.device
+        return self.clip.encode_text(tokens.to(device), mask.to(device))[1]

@@ -1,0 +1,261 @@
+"""A recipe becomes a bundle: the stages in their order, each logged, previewed, saved, and resumed where it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitascope import bundle
+from vitascope.bundle import System
+from vitascope.data import Clips, encode_clips, story_clips
+from vitascope.data.clips import Source
+from vitascope.errors import BadRecipe, BadRun, nearest
+from vitascope.physics.noise import key
+from vitascope.recipe import STAGES, Recipe, StageSettings
+from vitascope.storybook import vocabulary
+from vitascope.text import Words
+from vitascope.training import checkpoint
+from vitascope.training.loop import State, Task, train
+from vitascope.training.preview import preview
+from vitascope.training.tasks import ClipTask, CodecTask, DiffusionTask
+
+Watch = Callable[[str, int, int, dict[str, float]], None]
+"""Hears (what is being done, done, of, figures)."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop (SIGTERM); its state is saved."""
+
+
+@dataclass
+class Run:
+    """One training run: a folder, a recipe, the system that grows in it."""
+
+    folder: Path
+    recipe: Recipe
+    system: System
+    device: str
+    watch: Watch
+
+    def settings(self, stage: str) -> StageSettings:
+        """How a stage is trained."""
+        return getattr(self.recipe.stages, stage)
+
+    def clips(self, stage: str) -> Clips:
+        """The stage's clips; stages that want as many share them."""
+        video = self.recipe.video
+        count = self.settings(stage).clips
+        source = Source(self.recipe.seed, count, video.frames, video.height, video.width)
+        told = self._progress("rendering clips")
+        return story_clips(self.folder / "data" / f"clips-{count}.u8", source, told, self.device)
+
+    def task(self, stage: str) -> Task:
+        """The stage's task, with the data that it needs."""
+        settings, clips = self.settings(stage), self.clips(stage)
+        seed = key(self.recipe.seed, stage)
+        if stage == "codec":
+            return CodecTask(self.system.codec, clips, settings, seed, self.device)
+        if stage == "clip":
+            return ClipTask(self.system.text, clips, settings, seed, self.device)
+        codec = self.system.codec
+        codec.autocast = settings.autocast
+        told = self._progress("encoding clips")
+        latents = encode_clips(self.folder / "data" / "latents.f16", codec, clips, told, self.device)
+        self.system.text.clip.eval().requires_grad_(False)
+        return DiffusionTask(self.system.diffusion, self.system.text, clips, latents, settings, seed, self.device)
+
+    def module(self, stage: str) -> nn.Module:
+        """What a stage trains."""
+        return {
+            "codec": self.system.codec.vae,
+            "clip": self.system.text.clip,
+            "diffusion": self.system.diffusion.net,
+        }[stage]
+
+    def state_path(self, stage: str) -> Path:
+        """Where a stage's state is kept."""
+        return self.folder / f"{stage}.safetensors"
+
+    def _progress(self, what: str) -> Callable[[int, int], None]:
+        return lambda done, of: self.watch(what, done, of, {})
+
+
+def train_recipe(
+    recipe: str,
+    out: Path | None = None,
+    resume: bool = False,
+    stages: Sequence[str] | None = None,
+    *,
+    device: str = "cpu",
+    watch: Watch | None = None,
+) -> Path:
+    """Train a recipe's stages (all of them, unless named) in a run folder; returns the bundle's folder.
+
+    Finished stages are kept. Without `resume`, a folder in which something was trained already is refused. Raises BadRecipe,
+    BadRun; Stopped after SIGTERM, when the state has been saved.
+    """
+    described = complete(Recipe.read(recipe))
+    chosen = list(stages) if stages else list(STAGES)
+    for stage in chosen:
+        if stage not in STAGES:
+            raise BadRecipe(
+                f"stage '{stage}': a recipe has {', '.join(STAGES)}; did you mean '{nearest(stage, STAGES) or STAGES[0]}'?"
+            )
+    folder = out or Path("runs") / described.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder), _stoppable() as stopping:
+        _remember(folder, described, resume)
+        system = fresh(described).to(device)
+        run = Run(folder, described, system, device, watch or (lambda *_: None))
+        for stage in STAGES:
+            if stage in chosen:
+                _train_stage(run, stage, stopping)
+            _finish_stage(run, stage)
+        bundle.save(folder / "bundle", system)
+    return folder / "bundle"
+
+
+def complete(recipe: Recipe) -> Recipe:
+    """The recipe with the number of words that the storybook uses."""
+    return recipe.model_copy(update={"text": dataclasses.replace(recipe.text, vocab=len(Words.of(vocabulary())))})
+
+
+def fresh(recipe: Recipe) -> System:
+    """The recipe's system before any training: its weights are a function of the recipe's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(recipe.seed, "weights"))
+        return bundle.build(recipe, Words.of(vocabulary()))
+
+
+def _train_stage(run: Run, stage: str, stopping: Callable[[], bool]) -> None:
+    settings = run.settings(stage)
+    path = run.state_path(stage)
+    if stage == "codec" and not path.is_file():
+        run.system.codec.vae.zero_residuals()
+    state = State.fresh(run.module(stage), settings)
+    if path.is_file():
+        state.restore(checkpoint.load(path))
+    if state.step >= settings.steps:
+        return
+    task = run.task(stage)
+    started, first, saved = time.monotonic(), state.step, state.step
+    about = {"stage": stage, "recipe": run.recipe.name}
+    with (run.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        for report in train(task, task.batch, settings, state, seed=key(run.recipe.seed, stage, 1), device=run.device):  # type: ignore[attr-defined]
+            done = report.step == settings.steps
+            if report.step % settings.log_every == 0 or done:
+                speed = (report.step - first) * settings.batch / (time.monotonic() - started)
+                figures = {
+                    "loss": report.loss,
+                    "rate": report.rate,
+                    "gradient": report.gradient,
+                    "clips/s": speed,
+                    **report.figures,
+                }
+                log.write(json.dumps({"stage": stage, "step": report.step, **figures}) + "\n")
+                log.flush()
+                run.watch(f"training {stage}", report.step, settings.steps, figures)
+            stop = stopping()
+            if report.step % settings.save_every == 0 or done or stop:
+                checkpoint.save(path, state.tensors(), about)
+                saved = report.step
+            if report.step % settings.preview_every == 0 or done:
+                preview(run.folder / "previews", stage, run.system, state, task, report.step)
+            if stop:
+                raise Stopped(f"stopped at step {saved} of stage {stage}, which is saved; --resume goes on from there")
+
+
+def _finish_stage(run: Run, stage: str) -> None:
+    """Put the averaged weights where the next stage and the bundle find them."""
+    path = run.state_path(stage)
+    module = run.module(stage)
+    if path.is_file():
+        state = State.fresh(module, run.settings(stage))
+        state.restore(checkpoint.load(path))
+        state.average.copy_to(module)
+        if stage == "codec":
+            _whiten(run)
+    module.eval()
+
+
+@torch.no_grad()
+def _whiten(run: Run) -> None:
+    from vitascope.data.clips import to_pixels
+
+    clips = run.clips("codec")
+    count = min(256, len(clips))
+    codec = run.system.codec
+    codec.mean.zero_()
+    codec.std.fill_(1.0)
+    with torch.autocast(torch.device(run.device).type, dtype=torch.bfloat16, enabled=run.settings("codec").autocast):
+        chunks = [
+            codec.vae.encode(
+                to_pixels(torch.stack([clips.pixels(j) for j in range(i, min(i + 8, count))]).to(run.device))
+            ).float()
+            for i in range(0, count, 8)
+        ]
+    codec.whiten(torch.cat(chunks))
+
+
+def _remember(folder: Path, recipe: Recipe, resume: bool) -> None:
+    path = folder / "recipe.json"
+    if path.is_file():
+        if not resume:
+            raise BadRun(
+                f"{folder}: a run is there already; add --resume to go on with it, or give another --out folder"
+            )
+        if _identity(path.read_text(encoding="utf-8")) != _identity(recipe.json()):
+            raise BadRun(
+                f"{folder}: the run there was started from another recipe; give another --out folder, or that recipe"
+            )
+    path.write_text(recipe.json(), encoding="utf-8")
+
+
+def _identity(text: str) -> str:
+    # Lengths may be changed between two parts of a run; what the weights mean may not.
+    table: dict[str, Any] = json.loads(text)
+    kept = {k: v for k, v in table.items() if k not in {"stages", "defaults"}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / "run.lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            raise BadRun(
+                f"{folder}: process {lock.read().strip()} is training in this folder; wait for it, or give another --out folder"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    asked: list[int] = []
+    try:
+        before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    except ValueError:  # not the main thread: whoever runs it there stops it by other means
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,162 @@
+"""What is learned in each stage: the codec, CLIP, the diffusion network. A batch is a function of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vitascope.codec import VideoCodec
+from vitascope.data.clips import Clips, to_pixels
+from vitascope.data.latents import Latents
+from vitascope.diffusion import Diffusion
+from vitascope.physics.noise import Noise, key
+from vitascope.recipe import StageSettings
+from vitascope.storybook import caption
+from vitascope.text import ClipText
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which clips make up the batch of a step: every clip once in each epoch, each epoch in an order of its own."""
+
+    seed: int
+    count: int
+    batch: int
+
+    def at(self, step: int) -> tuple[list[int], list[int]]:
+        """The clips of a step and the epoch that each belongs to."""
+        first = step * self.batch
+        places = range(first, first + self.batch)
+        epochs = [place // self.count for place in places]
+        orders = {epoch: self._order(epoch) for epoch in set(epochs)}
+        return [int(orders[e][p % self.count]) for p, e in zip(places, epochs)], epochs
+
+    def _order(self, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(key(self.seed, "order", epoch))
+        return torch.randperm(self.count, generator=generator)
+
+
+class CodecTask:
+    """Reconstruct crops: L1 on pixels and, weighted, on their differences; a light penalty keeps latents bounded."""
+
+    def __init__(
+        self, codec: VideoCodec, clips: Clips, settings: StageSettings, seed: int, device: str = "cpu"
+    ) -> None:
+        self.model = codec.vae
+        self.clips, self.settings, self.device = clips, settings, device
+        self.order = Order(seed, len(clips), settings.batch)
+        self.seed = seed
+
+    def batch(self, step: int) -> Tensor:
+        """Pixels [b 3 t h w] of the step's crops."""
+        indices, _ = self.order.at(step)
+        return to_pixels(torch.stack([self._crop(i, step, row) for row, i in enumerate(indices)])).to(self.device)
+
+    def _crop(self, index: int, step: int, row: int) -> Tensor:
+        frames, height, width, _ = self.clips.bytes.shape[1:]
+        side = self.settings.crop
+        rows, columns = (height, width) if side is None else (min(side, height), min(side, width))
+        span = self.settings.frames or frames
+        draw = key(self.seed, f"crop {row}", step)
+        top, left, start = (
+            draw % (height - rows + 1),
+            (draw >> 16) % (width - columns + 1),
+            (draw >> 32) % (frames - span + 1),
+        )
+        cut = self.clips.bytes[index, start : start + span, top : top + rows, left : left + columns]
+        return torch.tensor(cut)
+
+    def loss(self, batch: Tensor, *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
+        decoded, mu = self.model.reconstruct(batch)
+        decoded, mu = decoded.float(), mu.float()
+        pixels = (decoded - batch).abs().mean()
+        loss = pixels + self.settings.quiet * mu.square().mean()
+        if self.settings.edges:
+            loss = loss + self.settings.edges * edges(decoded, batch)
+        with torch.no_grad():
+            error = (decoded.clamp(-1, 1) - batch).square().mean()
+        return loss, {"psnr": float(-10 * torch.log10(error / 4)), "latent_std": float(mu.detach().std())}
+
+
+def edges(a: Tensor, b: Tensor) -> Tensor:
+    """The L1 distance between the differences of neighbouring pixels, in space and in time: thin things weigh more."""
+    total = torch.zeros((), device=a.device)
+    for axis in (2, 3, 4):
+        if a.shape[axis] > 1:
+            total = total + (a.diff(dim=axis) - b.diff(dim=axis)).abs().mean()
+    return total
+
+
+class ClipTask:
+    """Pull a clip and its own caption together, and apart from the batch's others (Radford et al. 2021, arXiv:2103.00020)."""
+
+    def __init__(self, text: ClipText, clips: Clips, settings: StageSettings, seed: int, device: str = "cpu") -> None:
+        self.text = text
+        self.model = text.clip
+        self.clips, self.settings, self.device = clips, settings, device
+        self.order = Order(seed, len(clips), settings.batch)
+
+    def batch(self, step: int) -> tuple[Tensor, list[str]]:
+        """Pixels [b 3 n h w] of n frames spread over each clip, and a caption each."""
+        indices, epochs = self.order.at(step)
+        frames = self.clips.source.frames
+        count = min(self.settings.frames or frames, frames)
+        chosen = torch.linspace(0, frames - 1, count).round().long().tolist()
+        pixels = torch.stack([torch.tensor(self.clips.bytes[i][chosen]) for i in indices])
+        return to_pixels(pixels).to(self.device), captions(self.clips, indices, epochs)
+
+    def loss(self, batch: tuple[Tensor, list[str]], *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
+        video, prompts = batch
+        clip = self.model
+        seen = clip.encode_video(video)
+        told = self.text.embed(prompts)
+        loss = clip.contrastive(seen.float(), told.float())
+        with torch.no_grad():
+            nearest = (told.float() @ seen.float().T).argmax(1).cpu()
+            hits = (nearest == torch.arange(len(prompts))).double().mean()
+        return loss, {"top1": float(hits), "scale": float(clip.logit_scale.detach().exp())}
+
+
+class DiffusionTask:
+    """Flow matching on cached latents, under captions, a share of which is dropped so that guidance has its other end."""
+
+    def __init__(
+        self,
+        diffusion: Diffusion,
+        text: ClipText,
+        clips: Clips,
+        latents: Latents,
+        settings: StageSettings,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
+        self.diffusion, self.text = diffusion, text
+        self.model = diffusion.net
+        self.clips, self.latents, self.settings, self.device = clips, latents, settings, device
+        self.order = Order(seed, len(clips), settings.batch)
+        self.seed = seed
+
+    def batch(self, step: int) -> tuple[Tensor, list[str]]:
+        """Latents [b c t h w] and a caption each, the empty one for the dropped."""
+        indices, epochs = self.order.at(step)
+        prompts = captions(self.clips, indices, epochs)
+        kept = [
+            "" if key(self.seed, f"drop {row}", step) / 2**63 < self.settings.dropout else prompt
+            for row, prompt in enumerate(prompts)
+        ]
+        return self.latents.batch(indices).to(self.device), kept
+
+    def loss(self, batch: tuple[Tensor, list[str]], *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
+        x0, prompts = batch
+        with torch.no_grad():
+            condition = self.text(prompts)
+        losses = self.diffusion.loss(x0, condition, noise=noise)
+        return losses.mean(), {}
+
+
+def captions(clips: Clips, indices: Sequence[int], epochs: Sequence[int]) -> list[str]:
+    """A caption of each clip; each epoch says it in other words."""
+    return [caption(clips.scene(i), epoch) for i, epoch in zip(indices, epochs)]
