@@ -278,5 +278,7 @@ def _shown(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 256:
         return f"of {value.bit_length()} bits"  # Python refuses to print really large integers
     if isinstance(value, str):
+        if len(value) <= 40 and re.fullmatch(_NUMBER, value, re.ASCII):
+            return value  # a number that came as text, from a command line or a form
         value = value if len(value) <= 60 else value[:57] + "..."
     return repr(value) if len(repr(value)) <= 100 else f"({type(value).__name__})"

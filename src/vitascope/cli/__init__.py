@@ -1,0 +1,95 @@
+"""The command line. Standard output is the result alone; what is told on the way goes to standard error.
+
+Exit codes: 0 done, 1 failed, 2 the request was wrong (one sentence says what would do), 130 interrupted, 143 stopped.
+Each command is a module with a dataclass `Command` (its flags) and a function `run`; only the module that is asked for
+is imported, so that help and refusals come at once, without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+import traceback
+from collections.abc import Sequence
+
+from vitascope import __version__
+from vitascope.cli.flags import BadCommand, parse
+from vitascope.cli.stopping import Stopped, stoppable
+from vitascope.errors import VitascopeError, nearest
+
+COMMANDS = {
+    "generate": "make a film of a sentence",
+    "inspect": "tell what a film or a bundle is, and how it was made",
+    "sheet": "make a film of every line of a file, all on one picture",
+    "models": "list the models that are here",
+    "train": "train a model from a recipe",
+    "evaluate": "measure a model",
+}
+
+HELP = f"""\
+vitascope {__version__}: a prompt becomes a video
+
+usage: vitascope COMMAND ...
+
+{chr(10).join(f"  {name:<10}{what}" for name, what in COMMANDS.items())}
+
+vitascope COMMAND --help tells the flags of a command. To begin with:
+
+  vitascope generate "a red ball bounces across a snowfield at dusk"
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a path is printed as the bytes that it is
+    try:
+        with stoppable():
+            return _run(argv)
+    except VitascopeError as error:
+        return _told(error, 2)
+    except (OSError, MemoryError, FloatingPointError) as error:
+        return _told(f"failed: {error}", 1)
+    except KeyboardInterrupt:
+        return _told("interrupted; nothing was left half written", 130)
+    except Stopped as error:
+        return _told(error, 143)
+    except Exception:
+        traceback.print_exc()  # a fault of the program: whoever mends it needs to see where
+        return _told("failed: this is a fault of vitascope, not of the request; please report the lines above", 1)
+
+
+def _run(argv: Sequence[str]) -> int:
+    if not argv:
+        print(HELP, file=sys.stderr)
+        return 2
+    name = argv[0]
+    if name in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    if name == "--version":
+        print(__version__)
+        return 0
+    if name not in COMMANDS:
+        raise BadCommand(f"{name[:60]!r}: there is no such command; {_way_out(name)}.")
+    module = importlib.import_module(f"vitascope.cli.{name}")
+    command = parse(module.Command, argv[1:], name)
+    if command is None:  # help was asked for, and given
+        return 0
+    module.run(command)
+    sys.stdout.flush()  # here, so that a result that cannot be written is a failure
+    return 0
+
+
+def _way_out(name: str) -> str:
+    if " " in name.strip():
+        return "a prompt goes after generate: vitascope generate " + repr(name[:60])
+    close = nearest(name[:60], COMMANDS)
+    return f"the nearest is {close}" if close else f"there are {', '.join(COMMANDS)}"
+
+
+def _told(what: object, code: int) -> int:
+    print(" ".join(str(what).splitlines()), file=sys.stderr)
+    return code

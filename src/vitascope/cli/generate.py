@@ -1,0 +1,190 @@
+"""vitascope generate: a sentence becomes a film."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole, word
+from vitascope.cli.progress import Told, telling
+from vitascope.errors import BadMedia, BadShot
+from vitascope.media import check_output, interpolate, interpolation, record_of, write
+from vitascope.shot import Shot
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vitascope.engine import Engine
+
+
+@dataclass(frozen=True)
+class Command:
+    """Make a film of a sentence, and print its path.
+
+    vitascope generate "a red ball bounces across a snowfield at dusk"
+
+    vitascope generate "a white boat moves left on the sea" --seed 7 --guidance "7 > 2" --output boat.webm
+
+    vitascope generate --from boat.webm --steps 60 --output finer.mp4
+    """
+
+    prompt: tyro.conf.Positional[Annotated[str | None, word("PROMPT"), tyro.conf.arg(help_behavior_hint="")]] = None
+    """What the film shows."""
+    negative: Text = None
+    """What it should not show."""
+    frames: Whole = None
+    """How many frames; as the model prefers if not given, here and below."""
+    height: Whole = None
+    """Height in pixels."""
+    width: Whole = None
+    """Width in pixels."""
+    fps: Real = None
+    """Frames a second; more than the model's are filled in by motion interpolation, which the record tells."""
+    steps: Whole = None
+    """How many steps the solver takes."""
+    solver: Text = None
+    """Who walks the field: unipc, dpmpp_2m, euler, heun, ddim, ddpm and others."""
+    guidance: Text = None
+    """How strongly the prompt is followed: 6, or "7 > 2" falling, or "6 in 0.2..0.8" and 1 outside."""
+    shift: Real = None
+    """How far the steps lean towards noise."""
+    seed: Whole = None
+    """The same seed gives the same film; drawn, and told by the file's name, if not given or -1."""
+    unconditional: Flag = False
+    """Make a film without a prompt."""
+    model: Annotated[Text, tyro.conf.arg(help_behavior_hint="")] = None
+    """A shipped model's name or a bundle's folder."""
+    output: File = None
+    """Where to: .mp4, .webm, .gif, or .png for one frame; named after the prompt and the seed if not given."""
+    from_: Annotated[str | None, word("FILE"), tyro.conf.arg(name="from", help_behavior_hint="")] = None
+    """A film to make again, by the record inside it; other flags change what they name."""
+    device: Text = None
+    """auto, cpu, cuda, cuda:1 or mps."""
+    force: Flag = False
+    """Replace the output if there is such a file."""
+
+
+def run(command: Command) -> None:
+    """Makes the film. Everything that can be refused is refused before the weights are read."""
+    record = record_of(command.from_) if command.from_ is not None else {}
+    shot = asked(command, record).seeded()
+    device = chosen_device(command.device)
+    path = Path(command.output) if command.output is not None else default_output(shot)
+    fits(path, shot, command.force)
+    from vitascope.engine import Engine
+
+    with telling() as told:
+        engine = Engine.load(command.model or _model_of(record), device)
+        full = engine.prepare(shot)
+        fits(path, full, command.force)
+        chunks, fps, made = film(engine, full, told)
+        for sentence in [*engine.warnings(full), *_differences(record, made, command.from_)]:
+            told.warn(sentence)
+        write(path, chunks, fps, made, replace=command.force)
+    print(path)
+
+
+def fits(path: Path, shot: Shot, force: bool) -> None:
+    """Raises BadMedia when the film of a shot, as far as it is filled, cannot be written there."""
+    check_output(path, replace=force, frames=shot.frames, height=shot.height, width=shot.width, fps=shot.fps)
+
+
+def film(engine: Engine, full: Shot, told: Told) -> tuple[Iterator[Tensor], float, dict[str, Any]]:
+    """The frames of a prepared shot, made as they are asked for, their rate, and the record that tells of them.
+
+    Raises:
+        BadShot: when fewer frames a second are asked for than the model's films have.
+    """
+    fps, made = float(full.fps or engine.fps), engine.record(full)
+    if fps < engine.fps:
+        raise BadShot(
+            f"fps {fps:g}: this model's films have {engine.fps:g} frames a second, and frames can be added between them "
+            f"but not taken away; ask for {engine.fps:g} or more."
+        )
+    chunks = _walked(engine, full, told)
+    if fps == engine.fps:
+        return chunks, fps, made
+    return interpolate(chunks, engine.fps, fps), fps, made | interpolation(engine.fps, fps)
+
+
+def _walked(engine: Engine, full: Shot, told: Told) -> Iterator[Tensor]:
+    import torch
+
+    last = None
+    try:
+        for last in engine.sample(full):
+            if not torch.isfinite(last.x).all():
+                raise FloatingPointError(
+                    f"the walk left the numbers at step {last.index + 1}; "
+                    "use more steps, a lower guidance or another solver"
+                )
+            told.step("walking", last.index + 1, max(full.steps or 0, last.index + 1))
+        if last is None:
+            raise RuntimeError("expected at least one step, got none")
+        made = 0
+        for chunk in engine.frames(last.x):
+            made += len(chunk)
+            told.step("decoding", made, max(full.frames or 0, made))
+            yield chunk
+    except torch.OutOfMemoryError as error:
+        raise MemoryError("the device's memory ran out; ask for fewer frames or a smaller picture") from error
+
+
+def asked(command: Command, record: Mapping[str, Any]) -> Shot:
+    """The shot that the flags say, on top of the one that a film's record says.
+
+    Raises:
+        BadShot, BadPrompt: when it cannot be made, whatever the model.
+        BadMedia: when the record tells of no shot.
+    """
+    said = {name: getattr(command, name) for name in Shot.model_fields if name not in ("unconditional",)}
+    said = {name: value for name, value in said.items() if value is not None}
+    if command.unconditional:
+        said["unconditional"] = True
+    if not record:
+        return Shot.model_validate(said)
+    before = record.get("shot")
+    if not isinstance(before, Mapping):
+        raise BadMedia(f"{command.from_}: its record tells of no shot; choose a film that vitascope generate wrote.")
+    if "prompt" in said or "unconditional" in said:  # each says that the other no longer holds
+        before = {name: value for name, value in before.items() if name not in ("prompt", "unconditional")}
+    return Shot.model_validate({**before, **said})
+
+
+def default_output(shot: Shot) -> Path:
+    """`<first words>-<seed>.mp4`, of letters and digits only."""
+    words = re.findall(r"\w+", unicodedata.normalize("NFKC", shot.prompt).lower().replace("_", " "))[:6]
+    text = "-".join(words).encode()[:80].decode(errors="ignore")  # file systems count bytes
+    return Path(f"{text or ('unconditional' if shot.unconditional else 'film')}-{shot.seed}.mp4")
+
+
+def chosen_device(device: str | None) -> str:
+    """The device's name, once it looks like one. Whether this machine has it is found out where it is used."""
+    name = device or "auto"
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", name):
+        raise BadCommand(
+            f"--device {name[:60]!r}: there is no such kind of device; choose auto, cpu, cuda, cuda:1 or mps."
+        )
+    return name
+
+
+def _model_of(record: Mapping[str, Any]) -> str | None:
+    # Only a plain name: a file that somebody sent must not choose a folder of this machine.
+    name = record.get("model")
+    return name if isinstance(name, str) and re.fullmatch(r"\w[\w.-]{0,99}", name) else None
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str | None) -> list[str]:
+    """Why a film made from a record may not be the same film again, a sentence each."""
+    names = [name for name in now if name not in ("shot", "interpolated") and before and before.get(name) != now[name]]
+    return [
+        f"{path} was made with another {name}, {str(before.get(name))[:60]!r}, and here it is {str(now[name])[:60]!r}: "
+        "the film may differ"
+        for name in names
+    ]
