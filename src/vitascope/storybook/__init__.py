@@ -6,6 +6,7 @@ from vitascope.storybook.captions import caption, plain, said, vocabulary
 from vitascope.storybook.motion import DURATION, GRAVITY, RESTITUTION, Track, track
 from vitascope.storybook.pixels import render
 from vitascope.storybook.scenes import ATTRIBUTES, Scene, scene, withheld
+from vitascope.storybook.sheet import sheet
 
 __all__ = [
     "ATTRIBUTES",
@@ -19,6 +20,7 @@ __all__ = [
     "render",
     "said",
     "scene",
+    "sheet",
     "track",
     "vocabulary",
     "withheld",

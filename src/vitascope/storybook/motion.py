@@ -2,7 +2,8 @@
 
 World units: the frame's safe area is 1.6 wide and 1 high around the origin, y up; a clip lasts two seconds whatever its
 number of frames. One gravity holds in the whole world. Rolling is rolling without slipping: dx = -r dangle, with angles
-counter-clockwise. The camera pans by moving sideways past the scene (parallax 1 at the subject) and zooms about the centre.
+counter-clockwise. The camera pans by moving sideways past the scene (parallax 1 at the subject) and zooms about the
+centre.
 """
 
 from __future__ import annotations
@@ -195,5 +196,5 @@ def track(scene: Scene, frames: int) -> Track:
     for t, at in zip(times(frames), poses, strict=True):
         view = camera(scene, t)
         seen.append(abs(at.x - view.x) * view.zoom <= SAFE[0] / 2 and abs(at.y) * view.zoom <= SAFE[1] / 2)
-    columns = (torch.tensor(column, dtype=torch.float64) for column in zip(*poses, strict=True))
-    return Track(*columns, torch.tensor(seen))
+    x, y, size, angle = torch.tensor(poses, dtype=torch.float64).T
+    return Track(x, y, size, angle, torch.tensor(seen))

@@ -1,8 +1,8 @@
 """Scenes to pixels.
 
-Each clip is rendered by itself, so that its pixels do not depend on what else is in the batch: the scenery is painted once
-and moved by the camera, the subject is drawn from its signed distances in a small square and pasted frame by frame, and
-the weather falls over everything.
+Each clip is rendered by itself, so that its pixels do not depend on what else is in the batch: the scenery is painted
+once and moved by the camera, the subject is drawn from its signed distances in a small square and pasted frame by
+frame, and the weather falls behind and before it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitascope.physics.noise import uniform
 from vitascope.storybook.motion import SAFE, Camera, Pose, camera, facing, pose, radius, times
 from vitascope.storybook.places import PLACES, Canvas, Colour, air, mix, scaled
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import SUBJECTS, extent, silhouette
+from vitascope.storybook.weather import fall
 
 COLOURS: dict[str, Colour] = {
     "red": (0.88, 0.09, 0.11),
@@ -77,9 +77,9 @@ def _clip(scene: Scene, frames: int, height: int, width: int, device: torch.devi
     cameras = [camera(scene, t) for t in moments]
     pixels = _scenery(scene, cameras, seen, height, width, device)
     _shadow(pixels, scene, poses, cameras, seen)
-    _weather(pixels, scene, moments, seen, behind=True)
+    fall(pixels, scene, moments, seen.scale, behind=True)
     _subject(pixels, scene, poses, cameras, seen)
-    _weather(pixels, scene, moments, seen, behind=False)
+    fall(pixels, scene, moments, seen.scale, behind=False)
     return pixels.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8).permute(0, 2, 3, 1)
 
 
@@ -124,8 +124,8 @@ def _flat(canvas: Canvas) -> Tensor:
     return canvas.sky * (1 - canvas.land[3:]) + canvas.land[:3]
 
 
-class _Square(NamedTuple):
-    """A square of pixels around a centre in each frame: its corners, and its coordinates from the centre, [t 1 n], [t n 1]."""
+class _Window(NamedTuple):
+    """A rectangle of pixels around a centre in each frame: its corner, coordinates from the centre [t 1 n], [t m 1]."""
 
     left: list[int]
     top: list[int]
@@ -133,7 +133,7 @@ class _Square(NamedTuple):
     y: Tensor
 
 
-def _window(pixels: Tensor, centres: Sequence[tuple[float, float]], half: tuple[float, float], seen: View) -> _Square:
+def _window(pixels: Tensor, centres: Sequence[tuple[float, float]], half: tuple[float, float], seen: View) -> _Window:
     """The pixels within `half` (x, y; world units) of each centre."""
     height, width = pixels.shape[-2:]
     across, down = (2 * math.ceil(side * seen.scale) + 2 for side in half)
@@ -145,10 +145,10 @@ def _window(pixels: Tensor, centres: Sequence[tuple[float, float]], half: tuple[
     steps = torch.arange(max(across, down), dtype=torch.float32, device=device) * (1 / seen.scale)
     x = torch.tensor(start_x, device=device)[:, None, None] + steps[:across]
     y = torch.tensor(start_y, device=device)[:, None, None] - steps[:down, None]
-    return _Square(left, top, x, y)
+    return _Window(left, top, x, y)
 
 
-def _paste(pixels: Tensor, at: _Square, colour: Tensor, alpha: Tensor) -> None:
+def _paste(pixels: Tensor, at: _Window, colour: Tensor, alpha: Tensor) -> None:
     """Lay colour [t c n m] with opacity alpha [t 1 n m] over each frame where the square meets it."""
     height, width = pixels.shape[-2:]
     down, across = alpha.shape[-2:]
@@ -159,9 +159,7 @@ def _paste(pixels: Tensor, at: _Square, colour: Tensor, alpha: Tensor) -> None:
             pixels[k, :, y0:y1, x0:x1].lerp_(colour[k, :, rows, columns], alpha[k, :, rows, columns])
 
 
-def _shadow(
-    pixels: Tensor, scene: Scene, poses: Sequence[Pose], cameras: Sequence[Camera], seen: View
-) -> None:
+def _shadow(pixels: Tensor, scene: Scene, poses: Sequence[Pose], cameras: Sequence[Camera], seen: View) -> None:
     """A soft ellipse on the ground under the subject, smaller and fainter the higher it is."""
     below = extent(scene.subject)[0]
     centres = [((p.x - c.x) * c.zoom, scene.floor * c.zoom) for p, c in zip(poses, cameras, strict=True)]
@@ -238,81 +236,3 @@ def _subject(pixels: Tensor, scene: Scene, poses: Sequence[Pose], cameras: Seque
         paint.lerp_(shade, alpha)
     paint += (gleam * cover(body))[:, None]
     _paste(pixels, at, paint, cover(body - rim)[:, None])
-
-
-class _Fall(NamedTuple):
-    """One layer of what falls: cell and size (world units), share of cells filled, speed down, sideways, streak length."""
-
-    cell: float
-    size: float
-    share: float
-    speed: float
-    drift: float
-    length: float
-    colour: Colour
-    strength: float
-
-
-_FALLING: dict[str, tuple[_Fall, ...]] = {
-    "clear": (),
-    "rain": (
-        _Fall(0.22, 0.017, 0.6, 1.3, 0.10, 0.15, (0.80, 0.87, 0.96), 0.75),
-        _Fall(0.32, 0.020, 0.5, 1.7, 0.13, 0.20, (0.86, 0.92, 1.0), 0.85),
-    ),
-    "snow": (
-        _Fall(0.22, 0.030, 0.55, 0.22, 0.05, 0.0, (1.0, 1.0, 1.0), 0.9),
-        _Fall(0.34, 0.042, 0.5, 0.32, 0.09, 0.0, (1.0, 1.0, 1.0), 0.95),
-    ),
-}
-
-
-def _weather(pixels: Tensor, scene: Scene, moments: Sequence[float], seen: View, *, behind: bool) -> None:
-    """Rain or snow over the whole frame, moving down and to one side: one layer behind the subject, one before it."""
-    dim = 0.75 if scene.light == "night" else 1.0
-    for layer, fall in enumerate(_FALLING[scene.weather]):
-        if (layer == 0) == behind:
-            _fall(pixels, scene, moments, seen, fall, layer, dim)
-
-
-def _fall(
-    pixels: Tensor, scene: Scene, moments: Sequence[float], seen: View, fall: _Fall, layer: int, dim: float
-) -> None:
-    """One layer: painted once on a tall sheet, of which each frame shows another part."""
-    height, width = pixels.shape[-2:]
-    device, scale = pixels.device, seen.scale
-    side = fall.drift * scene.direction
-    down = [fall.speed * t * scale for t in moments]
-    along = [side * t * scale for t in moments]
-    tall, wide = height + math.ceil(max(down)) + 2, width + math.ceil(max(map(abs, along))) + 2
-    xs = torch.arange(wide, dtype=torch.float32, device=device) * (1 / scale)
-    ys = torch.arange(tall, dtype=torch.float32, device=device) * (1 / scale)
-    sheet = _sheet(scene, fall, layer, xs, ys, side / fall.speed, scale) * (fall.strength * dim)
-    colour = fall.colour
-    for k, (dy, dx) in enumerate(zip(down, along, strict=True)):
-        y = max(down) - dy
-        x = -dx if side < 0 else max(along) - dx
-        iy, ix = int(y), int(x)
-        fy, fx = y - iy, x - ix
-        rows = sheet[iy : iy + height, ix : ix + width + 1].lerp(sheet[iy + 1 : iy + 1 + height, ix : ix + width + 1], fy)
-        alpha = rows[:, :width].lerp(rows[:, 1 : width + 1], fx)
-        for channel in range(3):
-            plane = pixels[k, channel]
-            plane += alpha * (colour[channel] - plane)
-
-
-def _sheet(scene: Scene, fall: _Fall, layer: int, xs: Tensor, ys: Tensor, slope: float, scale: float) -> Tensor:
-    """Opacity of one layer of flakes or streaks, [len(ys), len(xs)]: at most one a cell."""
-    rows, columns = 32, 32
-    table = uniform(scene.detail, "weather", layer, (4, rows, columns), dtype=torch.float32).to(xs.device)
-    high = fall.cell + fall.length
-    u, v = xs / fall.cell, ys / high
-    iu, iv = u.floor(), v.floor()
-    picked = table[:, (iv.long() % rows)[:, None], (iu.long() % columns)[None, :]]
-    pad = fall.size + abs(slope) * fall.length / 2 + 1 / scale
-    dx = (u - iu)[None, :] * fall.cell - pad - (fall.cell - 2 * pad) * picked[0]
-    low = fall.size + fall.length / 2 + 1 / scale
-    dy = (v - iv)[:, None] * high - low - (high - 2 * low) * picked[1]
-    on = dy.clamp(-fall.length / 2, fall.length / 2)  # the nearest point of the streak's axis
-    distance = ((dx - slope * on).square() + (dy - on).square()).sqrt()
-    size = fall.size * (0.75 + 0.25 * picked[2])
-    return (0.5 - (distance - size) * scale).clamp(0, 1) * (picked[3] < fall.share)

@@ -1,7 +1,7 @@
 """Places, light and weather: the scenery behind a subject.
 
-A place is one function that paints a `Canvas` (its far layer and its near layer) and one line in `PLACES`. The sky layer is
-opaque; the land layer lies over it with its own opacity. Both are painted once a clip and then moved by the camera.
+A place is one function that paints a `Canvas` (its sky and its land) and one line in `PLACES`. The sky layer
+is opaque; the land layer lies over it with its own opacity. Both are painted once a clip and then moved by the camera.
 """
 
 from __future__ import annotations
@@ -76,6 +76,12 @@ class Canvas:
         self.land = torch.zeros(4, len(ys), len(xs), device=xs.device)
         self._tables = 0
 
+    def table(self, purpose: str, *shape: int) -> Tensor:
+        """Numbers uniform in [0, 1), the next table of this scene's; the same whatever the size of the canvas."""
+        self._tables += 1
+        drawn = uniform(self.scene.detail, purpose, self._tables, shape, dtype=torch.float32)
+        return drawn.to(self.xs.device)
+
     def between(self, low: float, high: float) -> float:
         """A number in [low, high), the next one of this scene's."""
         return low + (high - low) * self.draw.random()
@@ -113,12 +119,10 @@ class Canvas:
     def dots(
         self, cell: float, size: float, *, share: float = 1.0, flat: float = 1.0, squeeze: float = 0.6, top: float = 0.5
     ) -> Tensor:
-        """Opacity of scattered dots [h, w]: at most one in each cell, `flat` times as wide as high; cells are as wide as
-        that as well. Of the cells a `share` is filled; radii vary from `squeeze` to 1 times `size`."""
-        self._tables += 1
+        """Opacity of scattered dots [h, w]: one in a `share` of cells of height `cell`; cells and dots are `flat` times
+        as wide as high; radii vary from `squeeze` to 1 times `size`."""
         rows, columns = 32, 64
-        table = uniform(self.scene.detail, "dots", self._tables, (4, rows, columns), dtype=torch.float32)
-        table = table.to(self.xs.device)
+        table = self.table("dots", 4, rows, columns)
         u, v = self.xs / (cell * flat), (top - self.ys[:, 0]) / cell
         iu, iv = u.floor(), v.floor()
         picked = table[:, (iv.long() % rows)[:, None], (iu.long() % columns)[None, :]]
@@ -259,9 +263,7 @@ def _conifers(canvas: Canvas, base: float, tall: float, wide: float, colour: Col
     """A row of conifers: toothed triangles of varying height."""
     turn = canvas.xs / wide + canvas.between(0, 1)
     cell = turn.floor()
-    canvas._tables += 1
-    table = uniform(canvas.scene.detail, "trees", canvas._tables, (64,), dtype=torch.float32).to(canvas.xs.device)
-    top = base + tall * (0.65 + 0.35 * table[cell.long() % 64])
+    top = base + tall * (0.65 + 0.35 * canvas.table("trees", 64)[cell.long() % 64])
     off = (turn - cell - 0.5).abs() * 2
     rows = (canvas.ys - base) * (5 / tall)
     teeth = (rows - rows.floor()) * 0.28
@@ -311,4 +313,4 @@ PLACES: dict[str, Callable[[Canvas], None]] = {
     "forest": _forest,
     "night sky": _night_sky,
 }
-"""Every place. To add one: a function above, a line here, its word in `scenes.ATTRIBUTES` and its names in captions."""
+"""Every place. To add one: a function above, a line here, its word in `scenes.ATTRIBUTES`, its phrases in `words`."""

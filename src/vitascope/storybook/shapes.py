@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 
 class Part(NamedTuple):
-    """A patch of one material. Materials: body, mark (a shade that stands out from it), deep, dark, pale, glass, wood."""
+    """A patch of one material: body, mark (a shade that stands out from it), deep, dark, pale, glass or wood."""
 
     material: str
     distance: Tensor
@@ -120,9 +120,7 @@ def heart(x: Tensor, y: Tensor) -> list[Part]:
     """A heart: two discs on a square that stands on its corner; a gleam on one lobe."""
     h = math.sqrt(0.5)
     u, v = (x + y + 0.1) * h, (y + 0.1 - x) * h
-    body = _join(
-        box(u, v, 0, 0, 0.52, 0.52, 0.02), circle(u, v, 0.0, 0.52, 0.52), circle(u, v, 0.52, 0.0, 0.52)
-    )
+    body = _join(box(u, v, 0, 0, 0.52, 0.52, 0.02), circle(u, v, 0.0, 0.52, 0.52), circle(u, v, 0.52, 0.0, 0.52))
     return [Part("body", body), Part("mark", ellipse(x, y, -0.42, 0.36, 0.17, 0.22), False)]
 
 
@@ -205,7 +203,7 @@ SUBJECTS: dict[str, Subject] = {
     "boat": Subject(boat, size=1.2),
     "tree": Subject(tree, size=1.15),
 }
-"""Every subject. To add one: a function above, a line here, its word in `scenes.ATTRIBUTES` and its names in captions."""
+"""Every subject. To add one: a function above, a line here, its word in `scenes.ATTRIBUTES`, its nouns in `words`."""
 
 
 def silhouette(parts: Sequence[Part]) -> Tensor:
@@ -216,7 +214,7 @@ def silhouette(parts: Sequence[Part]) -> Tensor:
 _TURNS = 360
 
 
-@lru_cache(maxsize=None)
+@cache
 def _depths(subject: str) -> tuple[float, ...]:
     """How far below its centre the subject reaches, turned by each whole degree (counter-clockwise), in local units."""
     line = torch.linspace(-1, 1, 161, dtype=torch.float64)

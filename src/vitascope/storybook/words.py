@@ -1,8 +1,8 @@
 """The words of the storybook: how each label can be said.
 
-Everything a caption can contain stands in these tables, so that `captions.vocabulary` is read off them. A word stands for
-one value of an attribute only; where a phrase shares a word with another attribute ("snow falls", "the camera moves
-left"), the rest of the phrase tells which is meant.
+Everything a caption can contain stands in these tables, so that `captions.vocabulary` is read off them. What stands
+twice is said twice as often. A word stands for one value of an attribute only; where a phrase shares a word with
+another attribute ("snow falls", "the camera moves left"), the rest of the phrase tells which is meant.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLOURS: dict[str, tuple[str, ...]] = {
     "black": ("black",),
 }
 
-# (third person, gerund); what stands twice is said twice as often
+# (third person, gerund)
 VERBS: dict[str, tuple[tuple[str, str], ...]] = {
     "rises": (
         ("rises", "rising"),
@@ -176,7 +176,14 @@ PLACE_NAMES: dict[str, tuple[str, ...]] = {
 }
 
 LIGHTS: dict[str, tuple[str, ...]] = {
-    "morning": ("in the morning", "in the morning", "at dawn", "at sunrise", "in the early morning", "in morning light"),
+    "morning": (
+        "in the morning",
+        "in the morning",
+        "at dawn",
+        "at sunrise",
+        "in the early morning",
+        "in morning light",
+    ),
     "day": ("during the day", "by day", "in daylight", "at noon", "at midday", "in the daytime", "in bright daylight"),
     "dusk": ("at dusk", "at dusk", "at sunset", "at twilight", "in the evening", "in the twilight"),
     "night": ("at night", "at night", "by night", "by moonlight", "in the dark", "in the moonlight"),
