@@ -129,6 +129,8 @@ def _compose(scene: Scene, index: int) -> tuple[str, set[str]]:
     if "action" in plan and inside and draw.random() < 0.08:
         kinds = words.TWO_SENTENCES
     kind = _one(draw, kinds)
+    if inside and inside[-1].endswith(("snow", "rain")) and "{where} {verb}" in kind:
+        kind = kinds[0]  # a ball on the snow falls: one would read that the snow falls
     if not inside:  # nowhere said: the plain order, whatever was drawn
         kind = kind if kind.endswith("{where}") else kinds[0] if "action" in plan else "{who} {where}"
     text = kind.format(who=who, verb=verb, doing=doing, where=" ".join(inside)).strip()

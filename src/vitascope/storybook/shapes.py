@@ -220,12 +220,13 @@ def _depths(subject: str) -> tuple[float, ...]:
     line = torch.linspace(-1, 1, 161, dtype=torch.float64)
     y, x = torch.meshgrid(line, line, indexing="ij")
     inside = silhouette(SUBJECTS[subject].draw(x, y)) <= 0
-    px, py = x[inside], y[inside]
-    depths = []
-    for turn in range(_TURNS):
-        angle = 2 * math.pi * turn / _TURNS
-        depths.append(-float((px * math.sin(angle) + py * math.cos(angle)).min()))
-    return tuple(depths)
+    far = torch.cat([torch.where(inside, x, math.inf).argmin(1), torch.where(inside, x, -math.inf).argmax(1)])
+    px, py = line[far], line.repeat(2)  # the ends of every row: what is lowest is among them, however it is turned
+    filled = inside.any(1).repeat(2)
+    px, py = px[filled], py[filled]
+    angles = [2 * math.pi * turn / _TURNS for turn in range(_TURNS)]
+    sin, cos = (torch.tensor([[law(a)] for a in angles], dtype=torch.float64) for law in (math.sin, math.cos))
+    return tuple((-(px * sin + py * cos).amin(1)).tolist())
 
 
 def depth(subject: str, angle: float) -> float:

@@ -1,0 +1,151 @@
+"""Pixels: determinism, independence of batch, size and number of frames; motion and colour where they are claimed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vitascope.storybook import ATTRIBUTES, Scene, render, scene, sheet
+from vitascope.storybook.motion import camera, pose
+from vitascope.storybook.pixels import view
+
+
+def drawn(index: int, **labels: str) -> Scene:
+    return dataclasses.replace(scene(21, index, "any"), **labels)
+
+
+def test_a_clip_is_a_function_of_its_scene_and_not_of_its_batch():
+    scenes = [scene(20, index, "any") for index in range(12)]
+    together = render(scenes)
+    assert together.shape == (12, 17, 64, 128, 3)
+    assert together.dtype == torch.uint8
+    assert torch.equal(together, render(scenes))
+    assert torch.equal(together.flip(0), render(scenes[::-1]))
+    for index in (0, 5, 11):
+        assert torch.equal(together[index], render(scenes[index : index + 1])[0])
+
+
+def test_frames_lie_at_their_own_times():
+    scenes = [scene(22, index) for index in range(4)]
+    few, many = render(scenes, frames=5), render(scenes, frames=17)
+    assert (few.int() - many[:, ::4].int()).abs().max() <= 1
+    assert render(scenes, frames=1).shape[1] == 1
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_a_larger_picture_shows_the_same(index):
+    one = [drawn(index, weather=ATTRIBUTES["weather"][index % 3], camera=ATTRIBUTES["camera"][index % 5])]
+    small = render(one, frames=3).float()
+    large = render(one, frames=3, height=128, width=256)[0].float().permute(0, 3, 1, 2)
+    down = F.avg_pool2d(large, 2).permute(0, 2, 3, 1)
+    assert (small[0] - down).abs().mean() < 6
+    assert (small[0].mean((0, 1, 2)) - down.mean((0, 1, 2))).abs().max() < 3
+
+
+@pytest.mark.parametrize("size", [(64, 128), (96, 160), (64, 64), (120, 48), (30, 90), (8, 8)])
+def test_any_shape_is_filled(size):
+    scenes = [drawn(k, camera=name, weather="snow") for k, name in enumerate(ATTRIBUTES["camera"])]
+    clips = render(scenes, frames=3, height=size[0], width=size[1])
+    assert clips.shape == (5, 3, *size, 3)
+    for edge in (clips[:, :, 0], clips[:, :, -1], clips[:, :, :, 0], clips[:, :, :, -1]):
+        assert edge.float().mean() > 1  # nothing was left unpainted
+
+
+def test_too_small_a_picture_is_refused():
+    with pytest.raises(ValueError, match="at least 8"):
+        render([scene(0, 0)], height=4)
+
+
+@pytest.mark.parametrize("place", ATTRIBUTES["place"])
+def test_pixels_move_exactly_where_motion_is_claimed(place):
+    for index, action in enumerate(ATTRIBUTES["action"]):
+        still = drawn(index, action=action, place=place, weather="clear", camera="still")
+        clip = render([still])[0].int()
+        assert torch.equal(clip[0], clip[-1]) == (action == "stays still")
+        difference = (clip[1:] - clip[:-1]).abs().amax(dim=(1, 2, 3))
+        assert bool((difference > 0).any()) == (action != "stays still")
+
+
+@pytest.mark.parametrize("place", ATTRIBUTES["place"])
+def test_a_moving_camera_and_falling_weather_are_seen_in_the_background(place):
+    base = drawn(3, action="stays still", place=place, camera="still", weather="clear")
+    for change in (*({"camera": name} for name in ATTRIBUTES["camera"][1:]), {"weather": "rain"}, {"weather": "snow"}):
+        clip = render([dataclasses.replace(base, **change)])[0].float()
+        left = clip[:, :, :20]  # beside the subject
+        assert (left[0] - left[-1]).abs().mean() > 0.7, change
+
+
+def test_panning_left_moves_the_scenery_right():
+    """The far scenery's shift between the first and the last frame, by correlation of a strip of sky and skyline."""
+    for name, way in (("pans left", 1), ("pans right", -1)):
+        panned = drawn(5, place="forest", action="grows", weather="clear", camera=name, light="day")
+        clip = render([panned])[0].float().mean(-1)
+        first, last = clip[0, 8:28], clip[-1, 8:28]
+        score = {}
+        for shift in range(-24, 25):
+            a, b = first[:, 24:-24], last[:, 24 + shift : last.shape[1] - 24 + shift]
+            score[shift] = float((a - b).square().mean())
+        best = min(score, key=lambda shift: score[shift])
+        assert 4 <= best * way <= 24
+
+
+@pytest.mark.parametrize("light", ATTRIBUTES["light"])
+def test_the_colour_of_the_subject_is_seen_in_every_light(light):
+    """The subject's pixels are nearer to their own colour, as seen by day, than to any other."""
+    seen = {}
+    for colour in ATTRIBUTES["colour"]:
+        for when in ("day", light):
+            still = drawn(9, subject="heart", colour=colour, action="stays still", camera="still", weather="clear")
+            still = dataclasses.replace(still, light=when, place="meadow", shade=(0.0, 0.0, 0.0))
+            at, frame = pose(still, 0.0), view(64, 128)
+            x, y = round(64 + at.x * frame.scale), round(32 - at.y * frame.scale)
+            seen[colour, when] = render([still], frames=1)[0, 0, y - 5 : y + 6, x - 5 : x + 6].float().mean((0, 1))
+    for colour in ATTRIBUTES["colour"]:
+        apart = {other: float((seen[colour, light] - seen[other, "day"]).norm()) for other in ATTRIBUTES["colour"]}
+        assert min(apart, key=lambda other: apart[other]) == colour, apart
+
+
+def test_black_by_night_and_white_on_snow_stand_out():
+    for colour, place, light in (("black", "forest", "night"), ("white", "snowfield", "day")):
+        for subject in ATTRIBUTES["subject"]:
+            still = drawn(2, subject=subject, colour=colour, place=place, light=light, weather="clear", camera="still")
+            still = dataclasses.replace(still, action="stays still")
+            away = dataclasses.replace(still, x=9.0)
+            change = (render([still], frames=1).float() - render([away], frames=1).float()).abs().amax(-1)
+            assert (change > 60).sum() > 60, (subject, colour)
+
+
+def test_the_subject_is_large_enough():
+    for index, subject in enumerate(ATTRIBUTES["subject"]):
+        still = drawn(index, subject=subject, action="stays still", place="sea", camera="still", weather="clear")
+        away = dataclasses.replace(still, x=9.0)
+        change = (render([still], frames=1).int() - render([away], frames=1).int()).abs().amax(-1)[0, 0] > 20
+        rows = change.any(1).nonzero()
+        assert 0.28 * 64 <= int(rows.max() - rows.min()) + 1 <= 0.72 * 64
+
+
+def test_a_zoom_scales_about_the_centre():
+    zoomed = drawn(4, camera="zooms in")
+    assert camera(zoomed, 0.0).zoom < 1 < camera(zoomed, 2.0).zoom
+    assert camera(zoomed, 0.0).zoom * camera(zoomed, 2.0).zoom == pytest.approx(1.0)
+    assert camera(dataclasses.replace(zoomed, camera="zooms out"), 2.0).zoom < 1
+
+
+def test_a_contact_sheet_shows_the_first_and_the_last_frame():
+    clips = render([scene(30, 0), scene(30, 1)], frames=9, height=16, width=32)
+    page = sheet(clips, columns=3, gap=2)
+    assert page.shape == (16 * 2 + 2, 32 * 3 + 4, 3)
+    assert torch.equal(page[:16, :32], clips[0, 0])
+    assert torch.equal(page[-16:, -32:], clips[1, -1])
+    with pytest.raises(ValueError, match="at least one"):
+        sheet([])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_draws_the_same():
+    scenes = [scene(40, index, "any") for index in range(24)]
+    apart = (render(scenes).int() - render(scenes, device="cuda").cpu().int()).abs()
+    assert (apart > 1).float().mean() < 1e-5
