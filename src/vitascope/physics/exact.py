@@ -28,7 +28,7 @@ class GaussianMixture:
     def __init__(
         self,
         means: Tensor | Sequence[float] | Sequence[Sequence[float]],
-        stds: Tensor | Sequence[float] | float,
+        stds: Tensor | Sequence[float] | Sequence[Sequence[float]] | float,
         weights: Tensor | Sequence[float] | None = None,
     ) -> None:
         self.means = torch.as_tensor(means, dtype=torch.float64)

@@ -206,14 +206,14 @@ class _Plan:
                     inputs = [self.value(each, "x0", x, answers) for each in node.inputs]
                     self.applied[node.identity] = node.apply(self.t, *inputs)
                 y = convert(self.applied[node.identity], x, self.c, "x0", kind)
-            part = y if isinstance(weight, float) and weight == 1 else _scaled(y, weight)
+            part = _scaled(y, weight)
             total = part if total is None else total + part
         return cast(Tensor, total)
 
 
 def _scaled(y: Tensor, weight: float | Tensor) -> Tensor:
-    if isinstance(weight, float):
-        return weight * y
+    if not isinstance(weight, Tensor):
+        return y if weight == 1 else weight * y
     scaled = weight.to(y.device, y.dtype) * y
     if scaled.shape != y.shape:
         raise ValueError(f"a weight of shape {tuple(weight.shape)} does not broadcast to {tuple(y.shape)}")
@@ -247,11 +247,12 @@ def _number(weight: Weight, t: float) -> float | Tensor:
 
 
 def _largest(weight: float | Tensor) -> float:
-    return abs(weight) if isinstance(weight, float) else float(weight.abs().max())
+    return float(weight.detach().abs().max()) if isinstance(weight, Tensor) else abs(weight)
 
 
 def _forgotten(total: float | Tensor, t: float) -> str:
-    said = f"{total:g}" if isinstance(total, float) else f"{float(total.min()):g} to {float(total.max()):g}"
+    total = total.detach() if isinstance(total, Tensor) else total
+    said = f"{float(total.min()):g} to {float(total.max()):g}" if isinstance(total, Tensor) else f"{total:g}"
     if _largest(total) <= 1e-6:
         return (
             f"this is a direction, not a field: its weights sum to 0 at t = {t:g}; the field that it starts from was "
@@ -295,8 +296,8 @@ def _batched(leaves: list[Leaf], rows: int) -> dict[str, Tensor]:
 
 
 def _rows(name: str, value: Tensor, rows: int) -> Tensor:
-    if value.shape[0] not in (1, rows):
-        raise ValueError(f"the condition {name!r} has {value.shape[0]} rows for {rows} samples; expected 1 or {rows}")
+    if value.ndim == 0 or value.shape[0] not in (1, rows):
+        raise ValueError(f"the condition {name!r} has shape {tuple(value.shape)}; expected 1 or {rows} rows")
     return value.expand(rows, *value.shape[1:])
 
 

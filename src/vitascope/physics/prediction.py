@@ -63,8 +63,8 @@ def mix(c: Coefficients, source: Prediction, target: Prediction) -> tuple[Tensor
 def _sentence(c: Coefficients, source: Prediction) -> str:
     if bool((c.alpha.abs() <= 1e-9).any()):
         return (
-            f"A network that predicts {source} was asked where x is pure noise (alpha = 0): there {source} follows from "
-            "x alone and says nothing of the data; start the walk below t = 1, or use a network that predicts v, "
+            f"A network that predicts {source} was asked where x is pure noise (alpha = 0): there {source} follows "
+            "from x alone and says nothing of the data; start the walk below t = 1, or use a network that predicts v, "
             "velocity or x0."
         )
     return (
