@@ -1,16 +1,25 @@
-"""A bundle is a folder of weights: safetensors, the tokeniser, and recipe.json that tells how to build what they fill."""
+"""A bundle is a folder of weights: safetensors, the tokeniser, and recipe.json that tells how to build what they fill.
+
+`hashes.json` beside them holds the SHA-256 of each. Whoever changes a file on purpose deletes its line there. Nothing in a
+bundle names another file: which files are read is written here.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
@@ -19,13 +28,18 @@ from vitascope.models.dit import DiT
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
 from vitascope.recipe import Recipe
-from vitascope.tensors import fill, read, write
-from vitascope.text import ClipText, Words
+from vitascope.tensors import Entry, agree, digest, fill, header, read, write
+from vitascope.text import TOKENIZER, ClipText, Words
 
 SHIPPED = Path(__file__).parent / "weights" / "storybook"
 
 CODEC, TEXT, NETWORK = "codec.safetensors", "clip.safetensors", "network.safetensors"
-TOKENIZER, RECIPE = "tokenizer.json", "recipe.json"
+RECIPE, HASHES = "recipe.json", "hashes.json"
+FILES = (CODEC, TEXT, NETWORK, TOKENIZER, RECIPE)
+"""What determines the pixels."""
+
+LARGEST_TEXT = 50_000_000
+"""Bytes of the longest recipe.json, tokenizer.json or hashes.json that is read."""
 
 
 @dataclass
@@ -68,19 +82,103 @@ def build(recipe: Recipe, words: Words) -> System:
     return System(recipe, VideoCodec(recipe.codec), ClipText(recipe.text, words), diffusion)
 
 
+class _Outline(TorchFunctionMode):
+    """Within it modules get their sizes and no values: nothing is allocated, drawn or filled.
+
+    It sets the device to meta. torch's own random draws and divisions on that device import sympy, which takes a second, and
+    filling what has no values takes time as well; so neither is done.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs)
+        if func is Tensor.__truediv__:
+            return args[0]
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def outline(recipe: Recipe, words: Words) -> dict[str, dict[str, torch.Size]]:
+    """The shapes of all tensors that a recipe's system has, by file and name, found without allocating any."""
+    with torch.device("meta"), _Outline():
+        parts = build(recipe, words).parts()
+    return {file: {name: value.shape for name, value in part.state_dict().items()} for file, part in parts.items()}
+
+
 def save(folder: Path, system: System) -> None:
-    """Write a bundle: matrices in bf16, vectors in float32. The folder appears whole or not at all."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    """Write a bundle: matrices in bf16, vectors in float32, and the hashes of all files.
+
+    It replaces an older bundle as a whole, or leaves it as it was; what else lies in the folder (`probe/`, notes) stays.
+    Raises BadModel when it cannot be written, when a weight is not finite, and for a folder that holds something else.
+    """
+    folder = folder.resolve()
     for name, module in system.parts().items():
-        write(partial / name, {key: _slim(value) for key, value in module.state_dict().items()})
-    (partial / TOKENIZER).write_text(system.text.words.json(), encoding="utf-8")
-    (partial / RECIPE).write_text(system.recipe.json(), encoding="utf-8")
-    if (folder / "probe").is_dir():
-        shutil.copytree(folder / "probe", partial / "probe")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+        _finite(name, module)
+    with _replaced(folder) as partial:
+        for name, module in system.parts().items():
+            write(partial / name, {key: _slim(value) for key, value in module.state_dict().items()})
+        _put(partial / TOKENIZER, system.text.words.json())
+        _put(partial / RECIPE, system.recipe.json())
+        _put(partial / HASHES, json.dumps(digests(partial), indent=2) + "\n")
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of `folder` once it is whole."""
+    partial, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("partial", "old"))
+    if folder.exists() and not folder.is_dir():
+        raise BadModel(f"{folder}: a file of this name is in the way of the bundle; give another folder.")
+    try:
+        if old.is_dir() and not folder.exists():
+            old.rename(folder)  # a process was killed between the two moves below
+        others = [path for path in folder.iterdir() if path.name not in (*FILES, HASHES)] if folder.is_dir() else []
+        if others and not (folder / RECIPE).is_file():
+            raise BadModel(
+                f"{folder}: this folder holds {others[0].name} and no bundle; give a new folder, so that nothing of it is "
+                "lost."
+            )
+        for stale in (partial, old):
+            shutil.rmtree(stale, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        for path in others:
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, partial / path.name, symlinks=True)
+            else:
+                shutil.copy2(path, partial / path.name, follow_symlinks=False)
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+    except OSError as error:
+        raise BadModel(
+            f"{folder}: the bundle could not be written ({error}); what was there before still stands; free some space, or "
+            "give another folder."
+        ) from error
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _put(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _finite(file: str, module: nn.Module) -> None:
+    for name, value in module.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise BadModel(
+                f"{file}: the tensor {name} holds numbers that are not finite, so nothing was written; train again with a "
+                "lower learning rate."
+            )
 
 
 def _slim(value: Tensor) -> Tensor:
@@ -89,28 +187,92 @@ def _slim(value: Tensor) -> Tensor:
 
 
 def load(folder: Path) -> System:
-    """The system in a bundle, on the CPU, in float32. Raises BadModel with the file that is wrong; never half a system."""
+    """The system in a bundle, on the CPU, in float32. Raises BadModel with the file that is wrong; never half a system.
+
+    Everything that can be told from the files' headers is told before any memory is taken.
+    """
     if not (folder / RECIPE).is_file():
         raise BadModel(
-            f"{folder}: there is no {RECIPE} in it, so it is no vitascope bundle; give a folder that `vitascope train` wrote"
+            f"{folder}: there is no {RECIPE} in it, so it is no vitascope bundle; give a folder that `vitascope train` wrote."
         )
-    try:
-        table = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
-        words = Words.parse((folder / TOKENIZER).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BadModel(
-            f"{folder}: its {RECIPE} or {TOKENIZER} cannot be read ({error}); copy the bundle again"
-        ) from error
-    system = build(Recipe.of(table, f"{folder}/{RECIPE}"), words)
+    recipe, words = _described(folder)
+    headers = {name: header(folder / name) for name in (CODEC, TEXT, NETWORK)}
+    _affordable(folder, headers)
+    for name, shapes in outline(recipe, words).items():
+        found = {key: entry.shape for key, entry in headers[name].items()}
+        agree(shapes, found, origin=str(folder / name))
+    _verify(folder)
+    # Fresh weights are drawn, only to be overwritten: the caller's own draws stay what they would have been.
+    with torch.random.fork_rng(devices=[]):
+        system = build(recipe, words)
     for name, module in system.parts().items():
         fill(module, read(folder / name), origin=str(folder / name))
     return system
 
 
+def _described(folder: Path) -> tuple[Recipe, Words]:
+    words = Words.parse(_text(folder / TOKENIZER), str(folder / TOKENIZER))
+    try:
+        recipe = Recipe.of(_json(folder / RECIPE), str(folder / RECIPE))
+    except BadRecipe as error:  # whoever loads a model asked for no recipe
+        raise BadModel(str(error)) from error
+    if len(words) != recipe.text.vocab:
+        raise BadModel(
+            f"{folder / TOKENIZER}: it has {len(words)} words and the text tower {recipe.text.vocab}; take the one that came "
+            "with the bundle."
+        )
+    return recipe, words
+
+
+def _affordable(folder: Path, headers: Mapping[str, Mapping[str, Entry]]) -> None:
+    need = sum(4 * math.prod(entry.shape) for entries in headers.values() for entry in entries.values())
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > have:
+        raise BadModel(
+            f"{folder}: its weights take {need / 2**30:.1f} GiB of memory and this machine has {have / 2**30:.1f}; take a "
+            "smaller model."
+        )
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST_TEXT:
+            raise BadModel(f"{path}: it has over {LARGEST_TEXT:,} bytes, as no such file has; copy the bundle again.")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadModel(f"{path}: it cannot be read ({error}); copy the bundle again.") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise BadModel(f"{path}: it is no JSON ({error}); copy the bundle again.") from error
+    if not isinstance(table, dict):
+        raise BadModel(f"{path}: it holds no table of names; copy the bundle again.")
+    return table
+
+
+def _verify(folder: Path) -> None:
+    """Compare the files with the hashes written when they were saved. A file without a line there is taken as it is."""
+    path = folder / HASHES
+    if not path.exists():
+        return
+    for name, wanted in _json(path).items():
+        if name not in FILES:
+            raise BadModel(
+                f"{path}: it names {name[:80]!r}, which is no file of a bundle, so it is not followed; delete that line."
+            )
+        if digest(folder / name) != wanted:
+            raise BadModel(
+                f"{folder / name}: its SHA-256 is not the one in {HASHES}, so it is not the file that was saved; copy it "
+                f"again, or delete its line from {HASHES} if you changed it on purpose."
+            )
+
+
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every file that determines the pixels, by name."""
-    names: Sequence[str] = (CODEC, TEXT, NETWORK, TOKENIZER, RECIPE)
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    return {name: digest(folder / name) for name in FILES}
 
 
 def fingerprint(hashes: Mapping[str, str]) -> str:

@@ -4,52 +4,86 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
-from vitascope.errors import BadRecipe, nearest
+from vitascope.errors import BadRecipe, VitascopeError, nearest
 from vitascope.models.clip import CLIPConfig
 from vitascope.models.dit import DiTConfig
 from vitascope.models.vae import VAEConfig
+from vitascope.shot import Shot
 
 RECIPES = Path(__file__).parent / "recipes"
 
 STAGES = ("codec", "clip", "diffusion")
 
+DEEPEST = 256
+"""Layers of a network, at most; the deepest published one has about 100."""
+WIDEST = 65_536
+"""Any other size of a network, at most."""
+MOST_WORDS = 1_000_000
 
-def _table(kind: type) -> Callable[[Any], Any]:
-    """A TOML table to a config dataclass, with the nearest right name for a wrong one."""
+
+def _sizes(kind: type) -> Callable[[Any], Any]:
+    """Looks at a table before it becomes a config: the nearest right name for a wrong one, and no size without bound.
+
+    A bundle's recipe comes from anywhere, and what it says is built before its weights can be compared with it.
+    """
     names = [f.name for f in dataclasses.fields(kind)]
 
-    def read(value: Any) -> Any:
+    def look(value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        for name in value:
+        for name, entry in value.items():
             if name not in names:
-                raise ValueError(f"'{name}' is no field here; did you mean '{nearest(name, names) or names[0]}'?")
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+                raise ValueError(f"there is no entry '{str(name)[:60]}' here; {_guess(str(name), names)}")
+            least = 0 if name == "vocab" else 1
+            most = MOST_WORDS if name == "vocab" else DEEPEST if "layers" in name or name == "blocks" else WIDEST
+            for number in _numbers(entry):
+                if isinstance(number, int) and not least <= number <= most:
+                    raise ValueError(f"{name} is a whole number from {least} to {most:,}; got {_plain(number)}")
+                if not math.isfinite(number):
+                    raise ValueError(f"{name} is a finite number; got {number}")
+        return {name: tuple(entry) if isinstance(entry, list) else entry for name, entry in value.items()}
 
-    return read
+    return look
 
 
-_as_dict = PlainSerializer(dataclasses.asdict)
+def _numbers(value: Any) -> Iterator[int | float]:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+    elif isinstance(value, list | tuple):
+        if len(value) > 16:
+            raise ValueError(f"a list here has a few entries; got {len(value):,}")
+        for part in value:
+            yield from _numbers(part)
+
+
+def _in_turn(value: Any) -> Any:
+    return (value,) if isinstance(value, int) else value
+
+
+def _plain(number: int) -> str:
+    return f"{number:,}" if number.bit_length() < 128 else f"a number of {number.bit_length():,} bits"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ClipShape(_Part):
     """The native shape of a video: frames (1 + 4k), pixels, frames a second."""
 
-    frames: int = Field(ge=1)
-    height: int = Field(ge=16)
-    width: int = Field(ge=16)
-    fps: float = Field(gt=0)
+    frames: int = Field(ge=1, le=10_000)
+    height: int = Field(ge=16, le=8192)
+    width: int = Field(ge=16, le=8192)
+    fps: float = Field(ge=1, le=240)
 
 
 class DiffusionSettings(_Part):
@@ -58,8 +92,8 @@ class DiffusionSettings(_Part):
     schedule: Literal["linear"] = "linear"
     predicts: Literal["velocity"] = "velocity"
     mean: float = 0.0
-    std: float = 1.0
-    shift: float = 1.0
+    std: float = Field(default=1.0, gt=0)
+    shift: float = Field(default=1.0, gt=0)
     """The logit-normal density of training times (Esser et al. 2024, arXiv:2403.03206), shifted towards noise."""
 
 
@@ -79,32 +113,34 @@ class StageSettings(_Part):
     batch: int = Field(ge=1)
     clips: int = Field(ge=1)
     """How many different clips there are to learn from."""
-    crop: int | None = None
+    crop: int | None = Field(default=None, ge=1)
     """Side of the square crops that the codec sees, in pixels; None takes whole frames."""
-    frames: int | None = None
-    """Frames a clip that this stage sees; None takes them all."""
+    frames: (
+        Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_in_turn), Field(min_length=1)] | None
+    ) = None
+    """Frames of a clip that this stage sees, one count or several that the steps take in turn; None takes them all."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = Field(gt=0)
     muon_lr: float = Field(default=1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.01
-    clip: float = 1.0
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)
     """The joint norm that gradients are scaled down to."""
-    warmup: int = 100
+    warmup: int = Field(default=100, ge=0)
     decay: Literal["cosine", "linear"] = "cosine"
-    cooldown: float = 0.3
-    final: float = 0.01
-    ema: float = 0.999
+    cooldown: float = Field(default=0.3, gt=0, le=1)
+    final: float = Field(default=0.01, ge=0, le=1)
+    ema: float = Field(default=0.999, ge=0, lt=1)
     autocast: bool = True
-    dropout: float = 0.1
+    dropout: float = Field(default=0.1, ge=0, le=1)
     """The share of captions that are replaced by the empty one (Ho & Salimans 2022, arXiv:2207.12598)."""
-    edges: float = 0.0
+    edges: float = Field(default=0.0, ge=0)
     """The weight of the L1 distance between spatial and temporal differences, beside that between pixels (codec)."""
-    quiet: float = 1e-4
+    quiet: float = Field(default=1e-4, ge=0)
     """The weight of the latents' mean square (codec): it keeps them bounded, no more."""
-    log_every: int = 20
-    save_every: int = 200
-    preview_every: int = 500
+    log_every: int = Field(default=20, ge=1)
+    save_every: int = Field(default=200, ge=1)
+    preview_every: int = Field(default=500, ge=1)
 
 
 class Stages(_Part):
@@ -118,15 +154,52 @@ class Stages(_Part):
 class Recipe(_Part):
     """Everything that is needed to build, train and run a system."""
 
-    name: str
-    seed: int = 0
+    name: str = Field(pattern=r"^\w[\w.-]{0,99}$")
+    seed: int = Field(default=0, ge=0)
     video: ClipShape
-    codec: Annotated[VAEConfig, BeforeValidator(_table(VAEConfig)), _as_dict]
-    text: Annotated[CLIPConfig, BeforeValidator(_table(CLIPConfig)), _as_dict]
-    network: Annotated[DiTConfig, BeforeValidator(_table(DiTConfig)), _as_dict]
+    codec: Annotated[VAEConfig, BeforeValidator(_sizes(VAEConfig))]
+    text: Annotated[CLIPConfig, BeforeValidator(_sizes(CLIPConfig))]
+    network: Annotated[DiTConfig, BeforeValidator(_sizes(DiTConfig))]
     diffusion: DiffusionSettings = DiffusionSettings()
     defaults: Defaults = Defaults()
     stages: Stages
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        """What one table says of another's sizes; else training would stop in the middle with a fault of shapes."""
+        video, codec, text, network = self.video, self.codec, self.text, self.network
+        time, rows, columns = codec.stride
+        stage = self.stages.codec
+        for name, got, unit in (
+            ("video.frames - 1", video.frames - 1, time),
+            ("video.height", video.height, rows * network.patch[1]),
+            ("video.width", video.width, columns * network.patch[2]),
+            ("the latent's frames", 1 + (video.frames - 1) // time, network.patch[0]),
+            *(("stages.codec.frames - 1", frames - 1, time) for frames in stage.frames or ()),
+            ("stages.codec.crop", stage.crop or rows * columns, rows),
+            ("stages.codec.crop", stage.crop or rows * columns, columns),
+        ):
+            if got % unit:
+                raise ValueError(f"{name} is a multiple of {unit}, which codec and network join to one; got {got}")
+        for name, got, other, wanted in (
+            ("network.in_channels", network.in_channels, "codec.z", codec.z),
+            ("network.out_channels", network.out_channels, "codec.z", codec.z),
+            ("network.text_width", network.text_width, "text.text_width", text.text_width),
+            ("text.image", text.image, "video's height and width", (video.height, video.width)),
+        ):
+            if got != wanted:
+                raise ValueError(f"{name} is {other}; got {got} and {wanted}")
+        if max(stage.frames or (1,)) > video.frames:
+            raise ValueError(f"stages.codec.frames is at most video.frames, {video.frames}; got {stage.frames}")
+        if network.image_width is not None:
+            raise ValueError(
+                "network.image_width is for image-to-video models, which recipes do not describe; leave it out"
+            )
+        try:
+            Shot.model_validate({"prompt": "a", **video.model_dump(), **self.defaults.model_dump()})
+        except VitascopeError as error:
+            raise ValueError(f"with its defaults no film can be made, {str(error).rstrip('.')}") from error
+        return self
 
     @staticmethod
     def read(name_or_path: str) -> Recipe:
@@ -139,31 +212,48 @@ class Recipe(_Part):
                 guess = nearest(name_or_path, known)
                 hint = f"did you mean '{guess}'" if guess else f"there are {', '.join(known)}"
                 raise BadRecipe(
-                    f"recipe '{name_or_path}': no recipe has this name; {hint}, or give the path of a .toml file"
+                    f"recipe '{name_or_path}': no recipe has this name; {hint}, or give the path of a .toml file."
                 )
         try:
-            return Recipe.of(tomllib.loads(path.read_text(encoding="utf-8")), str(name_or_path))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise BadRecipe(
-                f"recipe {name_or_path}: it cannot be read ({error}); give a TOML file such as those that ship"
+                f"recipe {name_or_path}: it cannot be read ({error}); give a TOML file such as those that ship."
             ) from error
+        return Recipe.of(table, f"recipe {name_or_path}")
 
     @staticmethod
     def of(table: Mapping[str, Any], origin: str = "recipe") -> Recipe:
         """A recipe from nested tables. Raises BadRecipe that names the first wrong entry."""
         try:
             return Recipe.model_validate(table)
-        except (ValidationError, TypeError) as error:
-            if isinstance(error, ValidationError):
-                first = error.errors()[0]
-                where = ".".join(str(part) for part in first["loc"]) or "the whole"
-                why = str(first["msg"]).removeprefix("Value error, ")
-            else:
-                where, why = "the whole", str(error)
-            raise BadRecipe(
-                f"{origin}: the entry '{where}' cannot be used ({why}); compare it with the recipes that ship"
-            ) from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part)[:60] for part in first["loc"])
+            entry = f"the entry '{where}' cannot be used" if where else "it contradicts itself"
+            raise BadRecipe(f"{origin}: {entry}: {_why(first)}; compare it with the recipes that ship.") from error
 
     def json(self) -> str:
         """The recipe as the JSON text that a bundle carries."""
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _guess(name: str, names: list[str]) -> str:
+    close = nearest(name[:60], names)
+    return f"did you mean '{close}'?" if close else f"there are {', '.join(names)}"
+
+
+def _why(error: ErrorDetails) -> str:
+    """pydantic's complaint about an entry, in our words."""
+    kind, path = error["type"], error["loc"]
+    if kind == "extra_forbidden":
+        part: Any = Recipe
+        for step in path[:-1]:
+            part = part.model_fields[step].annotation
+        return f"there is no such entry; {_guess(str(path[-1]), list(part.model_fields))}"
+    if kind == "missing":
+        return "it is missing"
+    why = str(error["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
+    if kind == "value_error":
+        return why
+    return f"{why[:1].lower()}{why[1:]}; got {repr(error['input'])[:60]}"

@@ -16,6 +16,7 @@ from vitascope.models.clip import CLIP, CLIPConfig
 Condition = Mapping[str, Tensor]
 
 PAD, UNKNOWN, END = "[pad]", "[unknown]", "[end]"
+TOKENIZER = "tokenizer.json"
 
 
 class TextEncoder(Protocol):
@@ -27,14 +28,23 @@ class TextEncoder(Protocol):
 class Words:
     """A tokeniser by words with an explicit unknown token, so that a word which the model never learned can be told."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        found = [tokenizer.token_to_id(name) for name in (PAD, UNKNOWN, END)]
-        if None in found:
+    def __init__(self, tokenizer: Tokenizer, origin: str = TOKENIZER) -> None:
+        if not isinstance(tokenizer.model, WordLevel):
+            raise BadModel(f"{origin}: it does not cut a text into words; take the file that came with the bundle.")
+        table = tokenizer.get_vocab()
+        absent = [name for name in (PAD, UNKNOWN, END) if name not in table]
+        if absent:
+            raise BadModel(f"{origin}: it lacks the token {absent[0]}; take the file that came with the bundle.")
+        if sorted(table.values()) != list(range(len(table))):
             raise BadModel(
-                f"this tokenizer lacks one of {PAD}, {UNKNOWN}, {END}; a bundle needs the one it was trained with"
+                f"{origin}: its {len(table):,} words are not numbered from 0 to {len(table) - 1:,}; take the file that came "
+                "with the bundle."
             )
-        self.pad, self.unknown, self.end = (int(i) for i in found)
+        # Cutting and padding are this class's own work: a file may not ask for them.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.tokenizer = tokenizer
+        self.pad, self.unknown, self.end = (table[name] for name in (PAD, UNKNOWN, END))
 
     @staticmethod
     def of(vocabulary: Sequence[str]) -> Words:
@@ -48,14 +58,15 @@ class Words:
         return Words(tokenizer)
 
     @staticmethod
-    def parse(text: str) -> Words:
-        """From the text of a tokenizer.json. Raises BadModel."""
+    def parse(text: str, origin: str = TOKENIZER) -> Words:
+        """From the text of a tokenizer.json, which messages call `origin`. Raises BadModel."""
         try:
-            return Words(Tokenizer.from_str(text))
+            tokenizer = Tokenizer.from_str(text)
         except Exception as error:  # the library raises a bare Exception for every kind of bad file
             raise BadModel(
-                f"tokenizer.json cannot be read ({error}); take the file that came with the bundle"
+                f"{origin}: it is no tokeniser ({' '.join(str(error).split())[:200]}); take the file that came with the bundle."
             ) from error
+        return Words(tokenizer, origin)
 
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size()
