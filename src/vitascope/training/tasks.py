@@ -12,6 +12,8 @@ from vitascope.codec import VideoCodec
 from vitascope.data.clips import Clips, to_pixels
 from vitascope.data.latents import Latents
 from vitascope.diffusion import Diffusion
+from vitascope.models.clip import contrastive
+from vitascope.models.clip import contrastive
 from vitascope.physics.noise import Noise, key
 from vitascope.recipe import StageSettings
 from vitascope.storybook import caption
@@ -53,13 +55,15 @@ class CodecTask:
     def batch(self, step: int) -> Tensor:
         """Pixels [b 3 t h w] of the step's crops."""
         indices, _ = self.order.at(step)
-        return to_pixels(torch.stack([self._crop(i, step, row) for row, i in enumerate(indices)])).to(self.device)
+        crops = torch.stack([self._crop(i, step, row) for row, i in enumerate(indices)])
+        return to_pixels(crops.to(self.device))
 
     def _crop(self, index: int, step: int, row: int) -> Tensor:
         frames, height, width, _ = self.clips.bytes.shape[1:]
         side = self.settings.crop
         rows, columns = (height, width) if side is None else (min(side, height), min(side, width))
-        span = self.settings.frames or frames
+        spans = self.settings.frames or (frames,)
+        span = spans[step % len(spans)]
         draw = key(self.seed, f"crop {row}", step)
         top, left, start = (
             draw % (height - rows + 1),
@@ -103,21 +107,22 @@ class ClipTask:
         """Pixels [b 3 n h w] of n frames spread over each clip, and a caption each."""
         indices, epochs = self.order.at(step)
         frames = self.clips.source.frames
-        count = min(self.settings.frames or frames, frames)
+        spans = self.settings.frames or (frames,)
+        count = min(spans[step % len(spans)], frames)
         chosen = torch.linspace(0, frames - 1, count).round().long().tolist()
         pixels = torch.stack([torch.tensor(self.clips.bytes[i][chosen]) for i in indices])
-        return to_pixels(pixels).to(self.device), captions(self.clips, indices, epochs)
+        return to_pixels(pixels.to(self.device)), captions(self.clips, indices, epochs)
 
     def loss(self, batch: tuple[Tensor, list[str]], *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
         video, prompts = batch
         clip = self.model
         seen = clip.encode_video(video)
         told = self.text.embed(prompts)
-        loss = clip.contrastive(seen.float(), told.float())
+        loss = contrastive(seen.float(), told.float(), clip.scale)
         with torch.no_grad():
             nearest = (told.float() @ seen.float().T).argmax(1).cpu()
             hits = (nearest == torch.arange(len(prompts))).double().mean()
-        return loss, {"top1": float(hits), "scale": float(clip.logit_scale.detach().exp())}
+        return loss, {"top1": float(hits), "scale": float(clip.scale.detach())}
 
 
 class DiffusionTask:
