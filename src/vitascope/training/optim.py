@@ -12,6 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from vitascope.recipe import StageSettings
+from vitascope.training.muon import Muon
+
+HIDDEN = ("blocks.", "downsamples.", "middle.", "upsamples.", "resblocks.")
+"""What the names of weights between hidden states hold, in our networks."""
 
 
 def learning_rate(step: int, settings: StageSettings) -> float:
@@ -53,15 +57,7 @@ class Optimizer:
             )
         ]
         if hidden:
-            # Moonshot's scaling matches the update's RMS to AdamW's, so that one learning rate serves both (arXiv:2502.16982).
-            self.parts.append(
-                torch.optim.Muon(
-                    [p for _, p in hidden],
-                    lr=settings.muon_lr,
-                    weight_decay=settings.weight_decay,
-                    adjust_lr_fn="match_rms_adamw",
-                )
-            )
+            self.parts.append(Muon([p for _, p in hidden], settings.muon_lr, settings.weight_decay))
         self.base = [[group["lr"] for group in part.param_groups] for part in self.parts]
         self.names = {id(p): n for n, p in named}
 
@@ -99,9 +95,9 @@ class Optimizer:
 
 
 def _is_hidden(name: str, parameter: Tensor) -> bool:
-    # Muon orthogonalises an update, which means something for a map between hidden states, not for a table of embeddings
-    # or for the first and last layers (Jordan 2024).
-    return parameter.ndim == 2 and "blocks." in name
+    # To orthogonalise an update means something for a map between hidden states, not for a table of embeddings or for the
+    # maps from and to pixels, latents and words, whose inputs and outputs have scales of their own.
+    return parameter.ndim >= 2 and min(parameter.flatten(1).shape) > 1 and any(part in name for part in HIDDEN)
 
 
 class Average:
