@@ -95,7 +95,7 @@ class _Outline(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.randn:
             return torch.empty(*args, **kwargs)
-        if func is Tensor.__truediv__:
+        if func in (Tensor.div, Tensor.__truediv__):
             return args[0]
         if getattr(func, "__module__", None) == nn.init.__name__:
             return args[0] if args else kwargs["tensor"]
