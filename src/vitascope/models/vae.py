@@ -1,7 +1,8 @@
 """The causal 3-D autoencoder of Wan 2.1 at any size, plain or in the residual form of Wan 2.2.
 
-Pixels `[b 3 t h w]` in [-1, 1]; latents `[b z t' h' w']`, not whitened. t = 1 + s k pixel frames become 1 + k latent frames, s the stride in
-time: frame 0 alone, then s frames to one. No frame depends on a later chunk. Parameter names are those of the published files.
+Pixels `[b 3 t h w]` in [-1, 1]; latents `[b z t' h' w']`, not whitened. 1 + s k pixel frames become 1 + k latent frames,
+s the stride in time: frame 0 alone, then s frames to one. Nothing depends on frames of a later latent. Parameter names
+are those of the published files, in both forms.
 
 Source: Wan 2.1 (arXiv:2503.20314, section 4.1) and the autoencoder published with Wan 2.2.
 """
@@ -23,9 +24,10 @@ from vitascope.models.causal import CausalConv, Down, Memory, RMSNorm, Up, avera
 class VAEConfig:
     """The size and the form of an autoencoder; the defaults are Wan 2.1.
 
-    `mults` are the widths of the levels in units of `base` (of `decoder_base` in the decoder), from the pixels down; between two
-    levels height and width halve, and frames too where `temporal` says so. `patch`: squares of pixels folded into channels first.
-    `residual`: each level has a shortcut without parameters around it, as in Wan 2.2.
+    `mults`: the widths of the levels in units of `base` (`decoder_base` in the decoder, the same if None), from the pixels
+    down; between two levels height and width halve, and frames too where `temporal` says so. `blocks` a level in the
+    encoder, one more in the decoder. `patch`: squares of pixels folded into channels first. `residual`: each level has a
+    shortcut without parameters around it, as in Wan 2.2.
     """
 
     z: int = 16
@@ -47,8 +49,8 @@ class VAEConfig:
             factor = 1 if i == len(self.temporal) else 8 if self.temporal[i] else 4
             if self.residual and inputs * factor % outputs:
                 raise ValueError(
-                    f"got mults {self.mults}: level {i} goes from {inputs} to {outputs}; "
-                    f"expected {factor} times the first to be a multiple of the second, for the residual form's averages"
+                    f"got mults {self.mults} in the residual form, whose level {i} averages {factor} x {inputs} units "
+                    f"of width to {outputs}; expected a multiple"
                 )
 
     @property
@@ -65,11 +67,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.residual = nn.Sequential(
             RMSNorm(inputs),
-            nn.SiLU(),
+            nn.Identity(),  # the published files count SiLU and dropout as layers of their own
             CausalConv(inputs, outputs),
             RMSNorm(outputs),
-            nn.SiLU(),
-            nn.Identity(),  # dropout, in the published files' numbering
+            nn.Identity(),
+            nn.Identity(),
             CausalConv(outputs, outputs),
         )
         self.shortcut = CausalConv(inputs, outputs, (1, 1, 1)) if inputs != outputs else nn.Identity()
@@ -84,7 +86,7 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = RMSNorm(width, dims=2)
+        self.norm = RMSNorm(width, silu=False, dims=2)
         self.to_qkv = nn.Conv2d(width, 3 * width, 1)
         self.proj = nn.Conv2d(width, width, 1)
 
@@ -110,7 +112,7 @@ class DownLevel(nn.Module):
 
 
 class UpLevel(nn.Module):
-    """A level of the residual form's decoder: blocks and the doubling, and a shortcut around them; the last level has none."""
+    """A level of the residual form's decoder: blocks and the doubling, and a shortcut around them, but at the last."""
 
     def __init__(self, layers: list[nn.Module], outputs: int, time: int, space: int) -> None:
         super().__init__()
@@ -140,7 +142,7 @@ def _middle(width: int) -> nn.Sequential:
 
 
 def _head(width: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(RMSNorm(width), nn.SiLU(), CausalConv(width, outputs))
+    return nn.Sequential(RMSNorm(width), nn.Identity(), CausalConv(width, outputs))
 
 
 class Encoder(nn.Module):
@@ -212,8 +214,8 @@ class Decoder(nn.Module):
 class VAE(nn.Module):
     """Video to latents and back.
 
-    `chunked` computes the same values chunk by chunk, in memory that does not grow with the clip's length; whole is faster and is what
-    training wants.
+    `chunked` computes the same values from one chunk of frames after another, in memory that does not grow with the clip's
+    length. Whole is faster, and is what training wants.
     """
 
     def __init__(self, config: VAEConfig) -> None:
@@ -225,18 +227,13 @@ class VAE(nn.Module):
         self.decoder = Decoder(config)
 
     def moments(self, video: Tensor, chunked: bool = False) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance `[b z t' h' w']` of a video `[b 3 t h w]`; ValueError where a size is not a whole number of strides."""
+        """Mean and log-variance `[b z t' h' w']` of the latents of a video `[b 3 t h w]`.
+
+        Raises ValueError unless t is 1 + stride k, and h and w are multiples of theirs.
+        """
         self._check(video)
         x = fold(video, self.config.patch)
-        if chunked:
-            time = self.config.stride[0]
-            memory, parts = Memory(), []
-            for piece in (x[:, :1], *x[:, 1:].split(time, 1)) if x.shape[1] > 1 else (x,):
-                parts.append(self.encoder(piece, memory))
-                memory.first = False
-            x = torch.cat(parts, 1)
-        else:
-            x = self.encoder(x)
+        x = torch.cat(list(self._encode_chunks(x)), 1) if chunked else self.encoder(x)
         mu, logvar = self.conv1(x).movedim(-1, 1).chunk(2, 1)
         return mu, logvar
 
@@ -258,15 +255,22 @@ class VAE(nn.Module):
             memory.first = False
 
     def reconstruct(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """The decoded video before it is clamped, and the mean latent it was decoded from: what a training loss looks at."""
+        """What a training loss looks at: the decoded video before it is clamped, and the mean latent it is made from."""
         mu = self.encode(video)
         return self._pixels(mu), mu
+
+    def _encode_chunks(self, x: Tensor) -> Iterator[Tensor]:
+        time, frames, memory = self.config.stride[0], x.shape[1], Memory()
+        for chunk in x.split([1] + [time] * ((frames - 1) // time), 1):
+            yield self.encoder(chunk, memory)
+            memory.first = False
 
     def _pixels(self, z: Tensor, memory: Memory | None = None) -> Tensor:
         return unfold(self.decoder(self.conv2(z.movedim(1, -1)), memory), self.config.patch)
 
     def zero_residuals(self) -> None:
-        """Make each residual block and each attention the identity to begin with. Call it before training from scratch, not after."""
+        """Start from scratch with each residual block and attention adding nothing; in the residual form, the shortcuts
+        alone then carry a blurred picture, and training begins from there."""
         for module in self.modules():
             if isinstance(module, ResidualBlock):
                 last = module.residual[-1]
@@ -283,13 +287,11 @@ class VAE(nn.Module):
             raise ValueError(f"got a video of shape {tuple(video.shape)}; expected [b {self.config.pixels} t h w]")
         t, h, w = video.shape[2:]
         if t % time != 1 % time or h % high or w % wide:
-            raise ValueError(
-                f"got {t} frames of {h}x{w}; expected 1 + {time}k frames, height and width multiples of {high} and {wide}"
-            )
+            raise ValueError(f"got {t} frames of {h}x{w}; expected 1 + {time}k frames, multiples of {high}x{wide}")
 
 
 def fold(video: Tensor, patch: int) -> Tensor:
-    """`[b c t h w]` to `[b t h/patch w/patch c*patch^2]`; channels ordered (c, column in patch, row in patch), c slowest."""
+    """`[b c t h w]` to `[b t h/patch w/patch c*patch^2]`; channels ordered (c, column in patch, row in patch)."""
     x = video.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))  # [b c t H row W column]
     return x.permute(0, 2, 3, 5, 1, 6, 4).flatten(4)
 
