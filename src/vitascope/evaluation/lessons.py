@@ -1,0 +1,181 @@
+"""How a probe is taught: real renders, drawn as they are needed, and blurred, smeared and stained as films of a model are.
+
+A batch is a function of the step, so that the same seed gives the same probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitascope.engine import to_bytes
+from vitascope.evaluation.probe import Probe, ProbeConfig, Schooling
+from vitascope.evaluation.progress import Watch
+from vitascope.physics.noise import Noise, key, normal, uniform
+from vitascope.recipe import ClipShape, StageSettings
+from vitascope.storybook import Scene, render, scene
+from vitascope.training.loop import State, train
+
+STEPS = 800
+HELD_OUT = 2000
+MIRRORED = {
+    "moves left": "moves right",
+    "moves right": "moves left",
+    "pans left": "pans right",
+    "pans right": "pans left",
+}
+
+
+class Lessons:
+    """Batches of renders with their labels. Each render is shown `shown` times, degraded anew each time."""
+
+    def __init__(self, config: ProbeConfig, seed: int, batch: int, *, shown: int = 2, block: int = 24) -> None:
+        self.config, self.seed, self.size = config, seed, batch
+        self.shown, self.block = shown, block
+        self._kept: dict[int, tuple[Tensor, list[Scene]]] = {}
+
+    def batch(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Pixels [b 3 t h w] in [-1, 1] and the labels' numbers [b] of a step."""
+        blocks, place = divmod(step, self.block * self.shown)
+        part = blocks * self.block + place % self.block
+        if place == 0:
+            self._kept.clear()
+        if part not in self._kept:
+            scenes = [scene(self.seed, part * self.size + row, "any") for row in range(self.size)]
+            self._kept[part] = (rendered(self.config, scenes), scenes)
+        films, scenes = self._kept[part]
+        mirror = uniform(self.seed, "mirror", step, (self.size,)) < 0.5
+        films = torch.where(mirror[:, None, None, None, None], films.flip(3), films)
+        scenes = [mirrored(s) if turned else s for s, turned in zip(scenes, mirror.tolist())]
+        return degraded(films, self.seed, step), self.config.targets(scenes)
+
+
+def rendered(config: ProbeConfig, scenes: Sequence[Scene]) -> Tensor:
+    """The scenes' films in the probe's shape, uint8 [b t h w c]."""
+    return render(scenes, frames=config.frames, height=config.height, width=config.width)
+
+
+def mirrored(shown: Scene) -> Scene:
+    """The labels of a scene's film when left and right are exchanged."""
+    return replace(
+        shown,
+        action=MIRRORED.get(shown.action, shown.action),
+        camera=MIRRORED.get(shown.camera, shown.camera),
+    )
+
+
+@torch.no_grad()
+def degraded(films: Tensor, seed: int, step: int) -> Tensor:
+    """Films, uint8 [b t h w c], as pixels [b 3 t h w] in [-1, 1] such as a codec and a model might leave them: softer in
+    space and time, stained, grained, their brightness, contrast and tint a little off. A quarter of them stay sharp."""
+    grain = normal(seed, "grain", step, films.shape[1:])  # one for all rows, as strong as each row likes
+    pixels = torch.empty(films.shape)
+    for row, film in enumerate(films):
+        out = pixels[row].copy_(film).div_(127.5).sub_(1.0)
+        draw = uniform(seed, f"degrade {row}", step, (5,)).tolist()
+        tint = uniform(seed, f"tint {row}", step, (2, 3), dtype=torch.float32)
+        if draw[0] > 0.25:
+            out.copy_(_softened(out, factor=1 + 2 * draw[1], smear=0.25 * draw[2]))
+        out.mul_(0.89 + 0.16 * draw[3] + 0.06 * tint[0]).add_(0.12 * (draw[4] - 0.5) + 0.04 * (tint[1] - 0.5))
+        strength = uniform(seed, f"stain {row}", step, (2,)).tolist()
+        out.add_(_stains(seed, row, step, out.shape), alpha=0.1 * strength[0]).add_(grain, alpha=0.06 * strength[1])
+    return pixels.clamp_(-1, 1).permute(0, 4, 1, 2, 3)
+
+
+def _softened(film: Tensor, *, factor: float, smear: float) -> Tensor:
+    """A film [t h w c], each picture shrunk by `factor` and enlarged again, and mixed with its neighbours, `smear` of each."""
+    flat = film.permute(0, 3, 1, 2)
+    height, width = flat.shape[-2:]
+    if factor > 1:
+        small = F.interpolate(flat, (max(4, round(height / factor)), max(4, round(width / factor))), mode="area")
+        flat = F.interpolate(small, (height, width), mode="bilinear")
+    film = flat.permute(0, 2, 3, 1)
+    mixed = film * (1 - 2 * smear)
+    mixed[1:].add_(film[:-1], alpha=smear)
+    mixed[:-1].add_(film[1:], alpha=smear)
+    mixed[0].add_(film[0], alpha=smear)
+    mixed[-1].add_(film[-1], alpha=smear)
+    return mixed
+
+
+def _stains(seed: int, row: int, step: int, shape: Sequence[int]) -> Tensor:
+    """Soft blots [t h w c] that turn from one pattern into another: what a codec loses is smooth and drifts."""
+    frames, height, width, channels = shape
+    coarse = normal(seed, f"stains {row}", step, (2, channels, max(2, height // 8), max(2, width // 8)))
+    first, last = F.interpolate(coarse, (height, width), mode="bilinear").permute(0, 2, 3, 1)
+    return torch.lerp(first, last, torch.linspace(0, 1, frames)[:, None, None, None])
+
+
+class ProbeTask:
+    """The mean of the attributes' cross entropies."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.model: nn.Module = probe
+
+    def loss(
+        self, batch: tuple[Tensor, dict[str, Tensor]], *, noise: Noise, step: int
+    ) -> tuple[Tensor, dict[str, float]]:
+        video, targets = batch
+        logits = self.model(video)
+        losses = [F.cross_entropy(logits[name], target) for name, target in targets.items()]
+        hits = {name: float((logits[name].argmax(1) == target).float().mean()) for name, target in targets.items()}
+        return torch.stack(losses).mean(), hits
+
+
+def train_probe(
+    video: ClipShape | ProbeConfig,
+    seed: int = 0,
+    steps: int = STEPS,
+    watch: Watch | None = None,
+    *,
+    batch: int = 32,
+    lr: float = 2e-3,
+    held_out: int = HELD_OUT,
+    log: Callable[[int, float, dict[str, float]], None] | None = None,
+) -> Probe:
+    """A probe for films of this shape, trained and examined; the same seed gives the same probe on the same machine.
+
+    `log` hears each step's number, loss and share of right readings in the batch.
+    """
+    config = (
+        video
+        if isinstance(video, ProbeConfig)
+        else ProbeConfig(frames=video.frames, height=video.height, width=video.width)
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(seed, "probe weights"))
+        probe = Probe(config)
+    settings = StageSettings(
+        steps=steps, batch=batch, clips=steps * batch, lr=lr, warmup=min(50, steps), weight_decay=0.02, ema=0.0
+    )
+    lessons = Lessons(config, key(seed, "probe lessons"), batch)
+    for report in train(ProbeTask(probe), lessons.batch, settings, State.fresh(probe, settings), seed=seed):
+        if watch:
+            watch("training the probe", report.step, steps)
+        if log:
+            log(report.step, report.loss, report.figures)
+    probe.slim().eval()
+    accuracy, worse = examine(probe, key(seed, "probe examination"), held_out, watch)
+    probe.schooling = Schooling(seed, steps, batch, held_out, accuracy, worse)
+    return probe
+
+
+def examine(
+    probe: Probe, seed: int, count: int, watch: Watch | None = None, rows: int = 32
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The share of `count` renders that the probe reads rightly, as they are and degraded, for each attribute."""
+    sharp, worse = (dict.fromkeys(probe.config.attributes, 0) for _ in range(2))
+    for start in range(0, count, rows):
+        scenes = [scene(seed, index, "any") for index in range(start, min(start + rows, count))]
+        films = rendered(probe.config, scenes)
+        for hits, seen in ((sharp, films), (worse, to_bytes(degraded(films, seed, start)))):
+            for told, true in zip(probe.read(seen), scenes):
+                for name in hits:
+                    hits[name] += told[name] == getattr(true, name)
+        if watch:
+            watch("examining the probe", start + len(scenes), count)
+    return {k: v / count for k, v in sharp.items()}, {k: v / count for k, v in worse.items()}
