@@ -24,7 +24,7 @@ def save(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         raise BadRun(
-            f"{path}: the checkpoint could not be written ({error}); the one before still stands; free some space"
+            f"{path}: the checkpoint could not be written ({error}); the one before still stands; free some space."
         ) from error
 
 
@@ -33,4 +33,4 @@ def load(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise BadRun(f"{path}: this checkpoint cannot be read ({error}); delete it to start its stage anew") from error
+        raise BadRun(f"{path}: this checkpoint cannot be read ({error}); delete it to start its stage anew.") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,7 +24,10 @@ from vitascope.training.optim import Average, Optimizer, clip_gradients, trainab
 class Task(Protocol):
     """What is learned: a model and its loss on a batch."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """What training moves."""
+        ...
 
     def loss(self, batch: Any, *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
         """The mean loss of a batch, and figures worth a line in the log."""
@@ -90,21 +94,35 @@ def train(
     """
     parameters = list(trainable(task.model))
     kind = torch.device(device).type
-    while state.step < settings.steps:
+    for batch in _batches(batch_at, range(state.step, settings.steps), ahead=kind != "cpu"):
         step = state.step
         task.model.train()
         noise = Noise(tuple(key(seed, f"row {row}", step) for row in range(settings.batch)))
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=settings.autocast):
-            loss, figures = task.loss(batch_at(step), noise=noise, step=step)
+            loss, figures = task.loss(batch, noise=noise, step=step)
         loss.backward()
         gradient = clip_gradients(parameters, settings.clip)
         value = float(loss.detach())
         if not (math.isfinite(value) and math.isfinite(gradient)):
             raise BadRun(
                 f"step {step + 1}: the loss is {value} and the gradient's norm {gradient}; nothing can be learned from numbers "
-                "that are not finite; resume from the last checkpoint with a lower learning rate"
+                "that are not finite; resume from the last checkpoint with a lower learning rate."
             )
         rate = state.optimizer.step(step)
         state.step = step + 1
         state.average.update(task.model, state.step)
         yield Report(state.step, value, rate, gradient, figures)
+
+
+def _batches(batch_at: Callable[[int], Any], steps: range, *, ahead: bool) -> Iterator[Any]:
+    """The batch of each step; `ahead` has a thread prepare the next one, which pays where an accelerator does the rest."""
+    if not ahead:
+        yield from map(batch_at, steps)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(batch_at, step) for step in steps[:1]]
+        for step in steps:
+            batch = waiting.pop().result()
+            if step + 1 in steps:
+                waiting.append(pool.submit(batch_at, step + 1))
+            yield batch

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from vitascope.errors import BadRun
 from vitascope.recipe import StageSettings
 from vitascope.training.muon import Muon
 
@@ -81,17 +82,24 @@ class Optimizer:
         return found
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `state` gave."""
+        """Put back what `state` gave, where each parameter is. Raises BadRun for the state of another optimiser."""
         slots: dict[str, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             parameter, slot = name.rsplit("/", 1)
             slots.setdefault(parameter, {})[slot] = value.clone()
         for part in self.parts:
-            for group in part.param_groups:
-                for parameter in group["params"]:
-                    remembered = slots.get(self.names[id(parameter)])
-                    if remembered is not None:
-                        part.state[parameter] = remembered
+            for parameter in (p for group in part.param_groups for p in group["params"]):
+                name = self.names[id(parameter)]
+                remembered = slots.get(name)
+                if remembered is None:
+                    continue
+                if ("momentum" in remembered) != isinstance(part, Muon):
+                    raise BadRun(
+                        f"the checkpoint's memory of {name} is that of another optimiser; set the recipe's optimizer back, "
+                        "or delete the stage's checkpoint to start it anew."
+                    )
+                # AdamW counts its steps on the CPU, wherever its parameters are.
+                part.state[parameter] = {k: v if v.ndim == 0 else v.to(parameter.device) for k, v in remembered.items()}
 
 
 def _is_hidden(name: str, parameter: Tensor) -> bool:
@@ -116,7 +124,7 @@ class Average:
             if name in self.weights:
                 mine.append(self.weights[name])
                 theirs.append(p.detach())
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        torch._foreach_lerp_(mine, theirs, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:

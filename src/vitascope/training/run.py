@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,31 @@ from torch import nn
 from vitascope import bundle
 from vitascope.bundle import System
 from vitascope.data import Clips, encode_clips, story_clips
-from vitascope.data.clips import Source
+from vitascope.data.clips import Source, to_pixels
+from vitascope.data.latents import identity
 from vitascope.errors import BadRecipe, BadRun, nearest
 from vitascope.physics.noise import key
 from vitascope.recipe import STAGES, Recipe, StageSettings
 from vitascope.storybook import vocabulary
 from vitascope.text import Words
 from vitascope.training import checkpoint
-from vitascope.training.loop import State, Task, train
+from vitascope.training.loop import Report, State, train
 from vitascope.training.preview import preview
 from vitascope.training.tasks import ClipTask, CodecTask, DiffusionTask
 
 Watch = Callable[[str, int, int, dict[str, float]], None]
 """Hears (what is being done, done, of, figures)."""
 
+Stopping = Callable[[], str | None]
+"""Why the run is to stop now, or None."""
+
 
 class Stopped(Exception):
-    """The run was asked to stop (SIGTERM); its state is saved."""
+    """The run was asked to stop (SIGTERM), or its minutes are over; its state is saved."""
+
+
+def _never() -> None:
+    return None
 
 
 @dataclass
@@ -49,6 +57,7 @@ class Run:
     system: System
     device: str
     watch: Watch
+    stopping: Stopping = field(default=_never)
 
     def settings(self, stage: str) -> StageSettings:
         """How a stage is trained."""
@@ -62,7 +71,7 @@ class Run:
         told = self._progress("rendering clips")
         return story_clips(self.folder / "data" / f"clips-{count}.u8", source, told, self.device)
 
-    def task(self, stage: str) -> Task:
+    def task(self, stage: str) -> CodecTask | ClipTask | DiffusionTask:
         """The stage's task, with the data that it needs."""
         settings, clips = self.settings(stage), self.clips(stage)
         seed = key(self.recipe.seed, stage)
@@ -90,7 +99,13 @@ class Run:
         return self.folder / f"{stage}.safetensors"
 
     def _progress(self, what: str) -> Callable[[int, int], None]:
-        return lambda done, of: self.watch(what, done, of, {})
+        def told(done: int, of: int) -> None:
+            self.watch(what, done, of, {})
+            why = self.stopping()
+            if why and done < of:
+                raise Stopped(f"{why} while {what}, {done:,} of {of:,}, which are kept; --resume goes on from there")
+
+        return told
 
 
 def train_recipe(
@@ -101,11 +116,12 @@ def train_recipe(
     *,
     device: str = "cpu",
     watch: Watch | None = None,
+    minutes: float | None = None,
 ) -> Path:
     """Train a recipe's stages (all of them, unless named) in a run folder; returns the bundle's folder.
 
     Finished stages are kept. Without `resume`, a folder in which something was trained already is refused. Raises BadRecipe,
-    BadRun; Stopped after SIGTERM, when the state has been saved.
+    BadRun; Stopped after SIGTERM, or once it has run for so many `minutes`, when the state has been saved.
     """
     described = complete(Recipe.read(recipe))
     chosen = list(stages) if stages else list(STAGES)
@@ -115,14 +131,19 @@ def train_recipe(
                 f"stage '{stage}': a recipe has {', '.join(STAGES)}; did you mean '{nearest(stage, STAGES) or STAGES[0]}'?"
             )
     folder = out or Path("runs") / described.name
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder), _stoppable() as stopping:
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise BadRun(f"{minutes:g} minutes: a run lasts longer than none; give a number above 0, or leave it out.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadRun(f"{folder}: this folder cannot be made ({error}); give another --out folder.") from error
+    with _locked(folder), _stoppable(minutes) as stopping:
         _remember(folder, described, resume)
         system = fresh(described).to(device)
-        run = Run(folder, described, system, device, watch or (lambda *_: None))
+        run = Run(folder, described, system, device, watch or (lambda *_: None), stopping)
         for stage in STAGES:
             if stage in chosen:
-                _train_stage(run, stage, stopping)
+                _train_stage(run, stage)
             _finish_stage(run, stage)
         bundle.save(folder / "bundle", system)
     return folder / "bundle"
@@ -140,9 +161,14 @@ def fresh(recipe: Recipe) -> System:
         return bundle.build(recipe, Words.of(vocabulary()))
 
 
-def _train_stage(run: Run, stage: str, stopping: Callable[[], bool]) -> None:
-    settings = run.settings(stage)
-    path = run.state_path(stage)
+def _train_stage(run: Run, stage: str) -> None:
+    settings, path = run.settings(stage), run.state_path(stage)
+    for needed in ("codec", "clip") if stage == "diffusion" else ():
+        if not run.state_path(needed).is_file():
+            raise BadRun(
+                f"{run.folder}: stage diffusion learns latents under captions, and stage {needed} was never trained here; "
+                f"train it first, with --stage {needed}."
+            )
     if stage == "codec" and not path.is_file():
         run.system.codec.vae.zero_residuals()
     state = State.fresh(run.module(stage), settings)
@@ -151,31 +177,35 @@ def _train_stage(run: Run, stage: str, stopping: Callable[[], bool]) -> None:
     if state.step >= settings.steps:
         return
     task = run.task(stage)
-    started, first, saved = time.monotonic(), state.step, state.step
+    started, first = time.monotonic(), state.step
     about = {"stage": stage, "recipe": run.recipe.name}
     with (run.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-        for report in train(task, task.batch, settings, state, seed=key(run.recipe.seed, stage, 1), device=run.device):  # type: ignore[attr-defined]
-            done = report.step == settings.steps
+        lately: list[Report] = []
+        for report in train(task, task.batch, settings, state, seed=key(run.recipe.seed, stage, 1), device=run.device):
+            done, why = report.step == settings.steps, run.stopping()
+            lately.append(report)
             if report.step % settings.log_every == 0 or done:
                 speed = (report.step - first) * settings.batch / (time.monotonic() - started)
-                figures = {
-                    "loss": report.loss,
-                    "rate": report.rate,
-                    "gradient": report.gradient,
-                    "clips/s": speed,
-                    **report.figures,
-                }
+                figures = _figures(lately, speed)
+                lately.clear()
                 log.write(json.dumps({"stage": stage, "step": report.step, **figures}) + "\n")
                 log.flush()
                 run.watch(f"training {stage}", report.step, settings.steps, figures)
-            stop = stopping()
-            if report.step % settings.save_every == 0 or done or stop:
+            if report.step % settings.save_every == 0 or done or why:
                 checkpoint.save(path, state.tensors(), about)
-                saved = report.step
+            if why:
+                raise Stopped(
+                    f"{why} at step {report.step} of stage {stage}, which is saved; --resume goes on from there"
+                )
             if report.step % settings.preview_every == 0 or done:
                 preview(run.folder / "previews", stage, run.system, state, task, report.step)
-            if stop:
-                raise Stopped(f"stopped at step {saved} of stage {stage}, which is saved; --resume goes on from there")
+
+
+def _figures(reports: Sequence[Report], speed: float) -> dict[str, float]:
+    """The mean of what the last steps said: one step alone says more about its batch than about the model."""
+    told = [{"loss": r.loss, "rate": r.rate, "gradient": r.gradient, **r.figures} for r in reports]
+    means = {name: sum(each[name] for each in told) / len(told) for name in told[0]}
+    return means | {"clips/s": speed}
 
 
 def _finish_stage(run: Run, stage: str) -> None:
@@ -191,23 +221,28 @@ def _finish_stage(run: Run, stage: str) -> None:
     module.eval()
 
 
-@torch.no_grad()
 def _whiten(run: Run) -> None:
-    from vitascope.data.clips import to_pixels
-
+    """Set the codec's whitening from some of its clips, once for these weights: it is measured again only for others."""
+    path, codec = run.folder / "data" / "whitening.safetensors", run.system.codec
+    weights = identity(codec.vae)
+    if path.is_file():
+        kept = checkpoint.load(path)
+        if bytes(kept["weights"].tolist()) == weights:
+            codec.mean.copy_(kept["mean"])
+            codec.std.copy_(kept["std"])
+            return
     clips = run.clips("codec")
     count = min(256, len(clips))
-    codec = run.system.codec
-    codec.mean.zero_()
-    codec.std.fill_(1.0)
-    with torch.autocast(torch.device(run.device).type, dtype=torch.bfloat16, enabled=run.settings("codec").autocast):
-        chunks = [
-            codec.vae.encode(
-                to_pixels(torch.stack([clips.pixels(j) for j in range(i, min(i + 8, count))]).to(run.device))
-            ).float()
-            for i in range(0, count, 8)
-        ]
+    rows = [range(first, min(first + 8, count)) for first in range(0, count, 8)]
+    chunks = []
+    kind, autocast = torch.device(run.device).type, run.settings("codec").autocast
+    with torch.no_grad(), torch.autocast(kind, dtype=torch.bfloat16, enabled=autocast):
+        for indices in rows:
+            pixels = to_pixels(torch.stack([clips.pixels(i) for i in indices]).to(run.device))
+            chunks.append(codec.vae.encode(pixels).float())
     codec.whiten(torch.cat(chunks))
+    held = torch.frombuffer(bytearray(weights), dtype=torch.uint8)
+    checkpoint.save(path, {"mean": codec.mean, "std": codec.std, "weights": held}, {"stage": "codec"})
 
 
 def _remember(folder: Path, recipe: Recipe, resume: bool) -> None:
@@ -215,18 +250,28 @@ def _remember(folder: Path, recipe: Recipe, resume: bool) -> None:
     if path.is_file():
         if not resume:
             raise BadRun(
-                f"{folder}: a run is there already; add --resume to go on with it, or give another --out folder"
+                f"{folder}: a run is there already; add --resume to go on with it, or give another --out folder."
             )
-        if _identity(path.read_text(encoding="utf-8")) != _identity(recipe.json()):
+        if _identity(path) != _identity_of(json.loads(recipe.json())):
             raise BadRun(
-                f"{folder}: the run there was started from another recipe; give another --out folder, or that recipe"
+                f"{folder}: the run there was started from another recipe; give another --out folder, or that recipe."
             )
-    path.write_text(recipe.json(), encoding="utf-8")
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(recipe.json(), encoding="utf-8")
+    os.replace(partial, path)
 
 
-def _identity(text: str) -> str:
+def _identity(path: Path) -> str:
+    try:
+        return _identity_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadRun(
+            f"{path}: it cannot be read ({error}), so what is trained there is not known; give another --out folder."
+        ) from error
+
+
+def _identity_of(table: dict[str, Any]) -> str:
     # Lengths may be changed between two parts of a run; what the weights mean may not.
-    table: dict[str, Any] = json.loads(text)
     kept = {k: v for k, v in table.items() if k not in {"stages", "defaults"}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -239,7 +284,7 @@ def _locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             lock.seek(0)
             raise BadRun(
-                f"{folder}: process {lock.read().strip()} is training in this folder; wait for it, or give another --out folder"
+                f"{folder}: process {lock.read().strip()} is training in this folder; wait for it, or give another --out folder."
             ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -248,14 +293,24 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
+def _stoppable(minutes: float | None) -> Iterator[Stopping]:
+    """Within it, SIGTERM no longer ends the process but gives a reason to stop, as does the end of its minutes."""
     asked: list[int] = []
+    started = time.monotonic()
+
+    def why() -> str | None:
+        if asked:
+            return "stopped"
+        if minutes is not None and time.monotonic() - started >= 60 * minutes:
+            return f"stopped after {minutes:g} minutes"
+        return None
+
     try:
         before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     except ValueError:  # not the main thread: whoever runs it there stops it by other means
-        yield lambda: False
+        yield why
         return
     try:
-        yield lambda: bool(asked)
+        yield why
     finally:
         signal.signal(signal.SIGTERM, before)

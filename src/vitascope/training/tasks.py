@@ -13,7 +13,6 @@ from vitascope.data.clips import Clips, to_pixels
 from vitascope.data.latents import Latents
 from vitascope.diffusion import Diffusion
 from vitascope.models.clip import contrastive
-from vitascope.models.clip import contrastive
 from vitascope.physics.noise import Noise, key
 from vitascope.recipe import StageSettings
 from vitascope.storybook import caption
@@ -49,21 +48,21 @@ class CodecTask:
     ) -> None:
         self.model = codec.vae
         self.clips, self.settings, self.device = clips, settings, device
-        self.order = Order(seed, len(clips), settings.batch)
+        self.spans = settings.frames or (clips.source.frames,)
+        self.order = Order(seed, len(clips), settings.batch * max(self.spans))
         self.seed = seed
 
     def batch(self, step: int) -> Tensor:
-        """Pixels [b 3 t h w] of the step's crops."""
-        indices, _ = self.order.at(step)
-        crops = torch.stack([self._crop(i, step, row) for row, i in enumerate(indices)])
+        """Pixels [b 3 t h w] of the step's crops; where they are shorter, there are more of them, for the same work."""
+        span = self.spans[step % len(self.spans)]
+        indices = self.order.at(step)[0][: self.settings.batch * max(self.spans) // span]
+        crops = torch.stack([self._crop(i, span, step, row) for row, i in enumerate(indices)])
         return to_pixels(crops.to(self.device))
 
-    def _crop(self, index: int, step: int, row: int) -> Tensor:
+    def _crop(self, index: int, span: int, step: int, row: int) -> Tensor:
         frames, height, width, _ = self.clips.bytes.shape[1:]
         side = self.settings.crop
         rows, columns = (height, width) if side is None else (min(side, height), min(side, width))
-        spans = self.settings.frames or (frames,)
-        span = spans[step % len(spans)]
         draw = key(self.seed, f"crop {row}", step)
         top, left, start = (
             draw % (height - rows + 1),
