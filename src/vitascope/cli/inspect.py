@@ -12,7 +12,7 @@ import tyro
 
 from vitascope.cli.bundles import look, weights
 from vitascope.cli.flags import Flag, word
-from vitascope.media import facts, read_record
+from vitascope.media import facts, local_path, read_record
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Command:
 
 def run(command: Command) -> None:
     """Prints what is known of the file."""
-    about = told(Path(command.file))
+    about = told(local_path(command.file))
     if command.json:
         print(json.dumps(about))
     else:

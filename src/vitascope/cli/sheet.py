@@ -13,7 +13,7 @@ from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole, word
 from vitascope.cli.generate import chosen_device, film
 from vitascope.cli.progress import Told, telling
 from vitascope.errors import BadPrompt
-from vitascope.media import check_output, filmstrip, sheet, write
+from vitascope.media import check_output, filmstrip, local_path, sheet, write
 from vitascope.shot import Shot
 
 MOST_LINES = 1000
@@ -54,7 +54,7 @@ class Command:
 
 def run(command: Command) -> None:
     """Makes the films one by one, then the picture."""
-    shots = [asked(command, prompt, seed) for seed, prompt in enumerate(prompts_in(Path(command.prompts)))]
+    shots = [asked(command, prompt, seed) for seed, prompt in enumerate(prompts_in(local_path(command.prompts)))]
     columns, strip = whole("--columns", command.columns, 3, 100), whole("--strip", command.strip, 4, 100)
     device = chosen_device(command.device)
     path = Path(command.output) if command.output else Path(Path(command.prompts).stem + ".png")

@@ -8,7 +8,7 @@ av are imported where they are used, so that a name can be checked without them.
 from __future__ import annotations
 
 from vitascope.media.motion import interpolate, interpolated, interpolation
-from vitascope.media.reading import Facts, facts, read_record, record_of
+from vitascope.media.reading import Facts, facts, local_path, read_record, record_of
 from vitascope.media.sheets import filmstrip, sheet
 from vitascope.media.video import Video
 from vitascope.media.writing import SUFFIXES, check_output, write
@@ -23,6 +23,7 @@ __all__ = [
     "interpolate",
     "interpolated",
     "interpolation",
+    "local_path",
     "read_record",
     "record_of",
     "sheet",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import av.container
 
 PNG = b"\x89PNG\r\n\x1a\n"
+LONGEST_NAME, LONGEST_PATH = 255, 4000  # what file systems take
 _DEMUXERS = "mov,matroska,avi,mpegts,gif,png_pipe"  # no playlist formats, which would open other files and addresses
 
 
@@ -61,18 +62,22 @@ def record_of(path: Name) -> dict[str, Any]:
     return record
 
 
-def local(path: Name) -> str:
-    """The name of a file of this machine.
+def local_path(path: Name) -> Path:
+    """The path of a file of this machine, whether there is one or not.
 
     Raises:
-        BadMedia: when it is an address, or no name.
+        BadMedia: when it is an address, or no name that a file can have.
     """
     text = os.fspath(path)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):  # a single letter is a drive
-        raise BadMedia(f"{text}: that is an address and only files of this machine are opened; download it first.")
+        raise BadMedia(
+            f"{text[:200]}: that is an address and only files of this machine are opened; download it first."
+        )
     if "\0" in text:
-        raise BadMedia(f"{text!r}: a file's name holds no NUL; give the name without it.")
-    return text
+        raise BadMedia(f"{text[:200]!r}: a file's name holds no NUL; give the name without it.")
+    if max(len(os.fsencode(part)) for part in ("", *Path(text).parts)) > LONGEST_NAME or len(text) > LONGEST_PATH:
+        raise BadMedia(f"{text[:60]}...: a file's name is at most {LONGEST_NAME} bytes long; shorten it.")
+    return Path(text)
 
 
 @contextmanager
@@ -97,7 +102,7 @@ def opened(path: Name) -> Iterator[tuple[av.container.InputContainer, Any]]:
 @contextmanager
 def _file(path: Name) -> Iterator[BinaryIO]:
     """The open file, once it is seen to be neither missing, empty nor one of the things that pose as films."""
-    name = local(path)
+    name = local_path(path)
     try:
         file = open(name, "rb")  # noqa: SIM115 (closed below: what fails inside the block is not a failure to open)
     except OSError as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitascope.errors import BadMedia, nearest
 from vitascope.media.frames import Name, each_frame, fraction, pulled, push, source
-from vitascope.media.reading import PNG, local
+from vitascope.media.reading import PNG, local_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +42,7 @@ def check_output(
     Raises:
         BadMedia: when it cannot, so that this is known before any work.
     """
-    target = Path(local(path))
+    target = local_path(path)
     suffix = target.suffix.lower()
     if suffix not in SUFFIXES:
         close = nearest(suffix, SUFFIXES) if suffix else None

@@ -1,0 +1,125 @@
+"""The command line as a whole: help, unknown words, exit codes, and what goes where."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vitascope as package
+from vitascope.cli import COMMANDS
+from vitascope.cli.progress import Told, telling
+
+Run = Callable[..., Any]
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_help_needs_no_torch(argv: list[str]) -> None:
+    code = f"import sys; from vitascope.cli import main; c = main({argv}); sys.exit(9 if 'torch' in sys.modules else c)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "vitascope" in done.stdout or argv == ["--version"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(vitascope: Run, name: str) -> None:
+    told = vitascope(name, "--help")
+    assert (told.code, told.err) == (0, [])
+    assert f"usage: vitascope {name}" in told.out
+    assert f"\nvitascope {name} " in told.out or f"\nvitascope {name}\n" in told.out
+    assert "(default" not in told.out, "None is no answer to what happens if a flag is not given"
+
+
+def test_the_list_of_commands(vitascope: Run) -> None:
+    told = vitascope("--help")
+    assert told.code == 0
+    assert all(f"  {name} " in told.out for name in COMMANDS)
+    alone = vitascope()
+    assert (alone.code, alone.out) == (2, "")
+    assert "\n".join(alone.err).strip() == told.out.strip()
+    assert vitascope("--version").out == package.__version__ + "\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["generat", "a ball"], "the nearest is generate"),
+        (["xyzzy"], "there are generate, inspect"),
+        (["a red ball"], "vitascope generate 'a red ball'"),
+        (["inspect"], "it needs a FILE"),
+        (["inspect", "a", "b"], "one FILE"),
+        (["inspect", "a", "--jsn"], "the nearest is --json"),
+        (["models", "a"], "takes only flags"),
+        (["train"], "it needs a RECIPE"),
+        (["train", "tiny", "--resum"], "the nearest is --resume"),
+        (["train", "no-such-recipe"], "no recipe has this name"),
+        (["train", "tiny", "--device", "gpu"], "cuda"),
+        (["evaluate", "--prompts", "0"], "a whole number from 1 to"),
+        (["evaluate", "--prompts", "1e9"], "a whole number from 1 to"),
+        (["sheet", "missing.txt"], "cannot be read"),
+        (["inspect", "x" * 100_000], "255 bytes"),
+        (["inspect", "a\0b"], "no NUL"),
+        (["inspect", "http://localhost/a.mp4"], "download it first"),
+        (["generate", "a", "--output", "x" * 100_000 + ".mp4"], "255 bytes"),
+        (["generate", "a", "--output", "a/" * 3000 + "b.mp4"], "255 bytes"),
+        (["generate", "--from", "x" * 100_000], "255 bytes"),
+        (["sheet", "x" * 100_000], "255 bytes"),
+        (["x" * 100_000], "no such command"),
+        (["generate", "a", "--" + "x" * 100_000], "no such flag"),
+    ],
+    ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",
+)
+def test_a_wrong_word_is_one_line_with_the_nearest_right_one(vitascope: Run, argv: list[str], says: str) -> None:
+    told = vitascope(*argv)
+    assert (told.code, told.out, told.files) == (2, "", [])
+    assert len(told.err) == 1
+    assert says in told.err[0]
+
+
+def test_the_module_and_the_exit_code(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vitascope", "generate", ""], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_result_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "vitascope", "models", "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    assert done.returncode != 0
+
+
+def test_a_terminal_gets_a_bar_and_a_program_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen, pipe = Terminal(), io.StringIO()
+    for stream in (screen, pipe):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stream)
+            with telling() as told:
+                told.warn("[red]'sports'[/red] is unknown")
+                told.step("walking", 1, 3)
+                told.step("walking", 3, 3, loss=0.12345)
+                Told.silent().step("walking", 2, 3)
+    assert [json.loads(line) for line in pipe.getvalue().splitlines()] == [
+        {"warning": "[red]'sports'[/red] is unknown"},
+        {"doing": "walking", "step": 1, "of": 3},
+        {"doing": "walking", "step": 3, "of": 3, "loss": 0.12345},
+    ]
+    assert "3/3" in screen.getvalue()
+    assert "[red]'sports'[/red]" in screen.getvalue()
+    assert '"doing"' not in screen.getvalue()

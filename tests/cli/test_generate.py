@@ -1,0 +1,350 @@
+"""vitascope generate: a sentence in, one film out, and nothing at all where it cannot be."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vitascope.cli.generate import Command, default_output
+from vitascope.engine import Engine
+from vitascope.media import Video, facts, record_of
+from vitascope.shot import Shot
+
+Run = Callable[..., Any]
+PROMPT = "a red ball bounces on the sea"
+
+
+def digest(path: str | Path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def test_a_sentence_becomes_a_film(vitascope: Run, toy: Path) -> None:
+    told = vitascope("generate", PROMPT, "--model", toy, "--seed", "7")
+    assert (told.code, told.out) == (0, "a-red-ball-bounces-on-the-7.mp4\n")
+    assert told.files == ["a-red-ball-bounces-on-the-7.mp4"]
+    film = facts(told.files[0])
+    assert (film.frames, film.height, film.width, film.fps, film.codec) == (5, 32, 48, 8.0, "h264")
+    shot = record_of(told.files[0])["shot"]
+    assert (shot["prompt"], shot["seed"], shot["steps"]) == (PROMPT, 7, 3)
+    walked = [line for line in told.json if line.get("doing") == "walking"]
+    assert [(line["step"], line["of"]) for line in walked] == [(1, 3), (2, 3), (3, 3)]
+    assert told.json[-1] == {"doing": "decoding", "step": 5, "of": 5}
+
+
+def test_the_same_shot_gives_the_same_bytes_and_another_seed_others(vitascope: Run, toy: Path) -> None:
+    for name, seed in (("a.mp4", "1"), ("b.mp4", "1"), ("c.mp4", "2")):
+        assert vitascope("generate", PROMPT, "--model", toy, "--seed", seed, "--output", name).code == 0
+    assert digest("a.mp4") == digest("b.mp4") != digest("c.mp4")
+
+
+def test_a_drawn_seed_is_told_and_recorded(vitascope: Run, toy: Path) -> None:
+    names = [vitascope("generate", "a ball", "--model", toy, "--seed", seed).out.strip() for seed in ("-1", "")]
+    names.append(vitascope("generate", "a ball", "--model", toy).out.strip())
+    assert len(set(names)) == 3
+    for name in names:
+        assert name == f"a-ball-{record_of(name)['shot']['seed']}.mp4"
+
+
+def test_every_field_of_a_shot_is_a_flag() -> None:
+    assert set(Shot.model_fields) <= set(Command.__dataclass_fields__)
+    extra = {"model", "output", "from_", "device", "force"}
+    assert set(Command.__dataclass_fields__) - set(Shot.model_fields) == extra
+
+
+def test_every_flag_reaches_the_record(vitascope: Run, toy: Path) -> None:
+    said = {
+        "negative": "white boat",
+        "frames": 9,
+        "height": 48,
+        "width": 32,
+        "fps": 8.0,
+        "steps": 2,
+        "solver": "euler",
+        "guidance": "7 > 2 in 0.2..0.8",
+        "shift": 2.5,
+        "seed": 2**63 - 1,
+    }
+    flags = [word for name, value in said.items() for word in (f"--{name}", str(value))]
+    told = vitascope("generate", PROMPT, "--model", toy, "--output", "a.webm", *flags)
+    assert (told.code, told.out) == (0, "a.webm\n")
+    assert record_of("a.webm")["shot"] == {"prompt": PROMPT, "unconditional": False, **said}
+    assert facts("a.webm")[2:5] == (9, 32, 48)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webm", "A.MP4"])
+def test_the_suffix_says_what_kind_of_film(vitascope: Run, toy: Path, name: str) -> None:
+    assert vitascope("generate", PROMPT, "--model", toy, "--output", name).out == f"{name}\n"
+    assert facts(name).format == name[2:].lower()
+
+
+def test_one_frame_is_a_picture(vitascope: Run, toy: Path) -> None:
+    told = vitascope("generate", PROMPT, "--model", toy, "--frames", "1", "--output", "a.png")
+    assert (told.code, told.files) == (0, ["a.png"])
+    assert record_of("a.png")["shot"]["frames"] == 1
+
+
+def test_a_film_without_a_prompt(vitascope: Run, toy: Path) -> None:
+    told = vitascope("generate", "--unconditional", "--model", toy, "--seed", "3")
+    assert (told.code, told.out) == (0, "unconditional-3.mp4\n")
+    assert record_of("unconditional-3.mp4")["shot"]["unconditional"] is True
+
+
+def test_more_frames_a_second_are_interpolated_and_labelled(vitascope: Run, toy: Path) -> None:
+    assert vitascope("generate", PROMPT, "--model", toy, "--fps", "60", "--output", "a.mp4").code == 0
+    assert (facts("a.mp4").frames, facts("a.mp4").fps) == (38, 60.0)
+    record = record_of("a.mp4")
+    assert record["interpolated"] == {"from": 8.0, "to": 60.0, "by": "minterpolate"}
+    assert record["shot"]["frames"] == 5
+
+
+# ------------------------------------------------------------------------------------------- the same film again
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["--fps", "60"], ["--unconditional"], ["--solver", "ddpm", "--guidance", "3 > 1"]]
+)
+def test_a_film_is_made_again_from_its_own_record(vitascope: Run, toy: Path, flags: list[str]) -> None:
+    prompt = [] if "--unconditional" in flags else [PROMPT]
+    vitascope("generate", *prompt, "--model", toy, "--output", "a.mp4", *flags)
+    told = vitascope("generate", "--from", "a.mp4", "--model", toy, "--output", "b.mp4")
+    assert (told.code, told.out) == (0, "b.mp4\n")
+    assert not [line for line in told.json if "warning" in line]
+    assert digest("a.mp4") == digest("b.mp4")
+
+
+def test_flags_change_what_they_name(vitascope: Run, toy: Path) -> None:
+    vitascope("generate", PROMPT, "--model", toy, "--output", "a.mp4", "--seed", "5", "--negative", "boat")
+    before = record_of("a.mp4")["shot"]
+    for flags, changes in (
+        (["--steps", "2"], {"steps": 2}),
+        (["the sea"], {"prompt": "the sea"}),
+        (["--negative", ""], {"negative": ""}),
+        (["--unconditional"], {"prompt": "", "unconditional": True}),
+    ):
+        assert (
+            vitascope("generate", *flags, "--from", "a.mp4", "--model", toy, "--output", "b.mp4", "--force").code == 0
+        )
+        assert record_of("b.mp4")["shot"] == before | changes
+    vitascope("generate", "--from", "b.mp4", PROMPT, "--model", toy, "--output", "c.mp4")
+    assert record_of("c.mp4")["shot"] == before
+
+
+def test_another_model_or_version_is_told(vitascope: Run, toy: Path) -> None:
+    vitascope("generate", PROMPT, "--model", toy, "--output", "a.mp4")
+    film = Video.load("a.mp4")
+    assert film.record is not None
+    for name in ("vitascope", "weights"):
+        Video(film.frames, 8.0, {**film.record, name: "\x1b[31mother"}).save("b.mp4")
+        told = vitascope("generate", "--from", "b.mp4", "--model", toy, "--output", "c.mp4", "--force")
+        assert told.code == 0
+        [warning] = [line["warning"] for line in told.json if "warning" in line]
+        assert f"another {name}" in warning
+        assert warning.isprintable()
+
+
+def test_a_record_never_chooses_a_folder(vitascope: Run, toy: Path) -> None:
+    film = Video(torch.zeros(1, 16, 16, 3, dtype=torch.uint8), 8.0, {"shot": {"prompt": "a"}, "model": str(toy)})
+    film.save("a.png")
+    told = vitascope("generate", "--from", "a.png", "--output", "b.mp4", "--frames", "1")
+    assert str(toy) not in "".join(told.err)
+    assert "b.mp4" not in told.files or record_of("b.mp4")["model"] != "toy"
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        (None, "carries no record"),
+        ({"sheet": []}, "tells of no shot"),
+        ({"shot": 3}, "tells of no shot"),
+        ({"shot": {"prompt": "a", "lora": "x"}}, "no such field"),
+        ({"shot": {"prompt": "a", "frames": 10**9}}, "frames 1000000000"),
+        ({"shot": {"prompt": "a\0"}}, "U+0000"),
+    ],
+)
+def test_a_record_that_is_no_shot_is_refused(vitascope: Run, record: dict[str, Any] | None, says: str) -> None:
+    Video(torch.zeros(1, 16, 16, 3, dtype=torch.uint8), 8.0, record).save("a.png")
+    told = vitascope("generate", "--from", "a.png")
+    assert (told.code, told.out, told.files) == (2, "", ["a.png"])
+    assert len(told.err) == 1
+    assert says in told.err[0]
+
+
+# ------------------------------------------------------------------------------------------- what cannot be made
+
+FAULTS: list[tuple[list[str], str]] = [
+    ([], "--unconditional"),
+    ([""], "--unconditional"),
+    (["a", "--unconditional"], "leave one of the two out"),
+    (["x" * 10_000_000], "10,000,000 characters"),
+    (["a\0b"], "U+0000"),
+    (["a\ud800"], "U+D800"),
+    (["a", "--negative", "\udc80"], "U+DC80"),
+    (["a", "--frames", "0"], "frames 0"),
+    (["a", "--frames", "-1"], "frames -1"),
+    (["a", "--frames", "2"], "the nearest are 1 and 5"),
+    (["a", "--frames", "80"], "the nearest are 77 and 81"),
+    (["a", "--frames", "1000000000"], "frames 1000000000"),
+    (["a", "--frames", "many"], "frames 'many'"),
+    (["a", "--height", "0"], "height 0"),
+    (["a", "--height", "1", "--width", "1"], "height 1"),
+    (["a", "--height", "63", "--width", "65"], "63"),
+    (["a", "--height", "1000000", "--width", "1000000"], "height 1000000"),
+    (["a", "--frames", "9997", "--height", "8192", "--width", "8192"], "memory"),
+    (["a", "--steps", "0"], "steps 0"),
+    (["a", "--steps", "1000000"], "steps 1000000"),
+    (["a", "--guidance", "nan"], "guidance 'nan'"),
+    (["a", "--guidance", "inf"], "guidance 'inf'"),
+    (["a", "--guidance", "6 in 2..3"], "0.2..0.8"),
+    (["a", "--seed", "18446744073709551616"], "seed 18446744073709551616"),
+    (["a", "--seed", "-2"], "seed -2"),
+    (["a", "--solver", "dpmpp"], "the nearest is dpmpp_2m"),
+    (["a", "--fps", "4"], "8 or more"),
+    (["a", "--fps", "0"], "fps 0"),
+    (["a", "--shift", "0"], "shift 0"),
+    (["a", "--device", "tpu"], "cpu"),
+    (["a", "--device", "cuda:99"], "cpu"),
+    (["a", "--output", "a.mp5"], "the nearest is .mp4"),
+    (["a", "--output", "nowhere/a.mp4"], "make it first"),
+    (["a", "--output", "here.mp4"], "--force"),
+    (["a", "--output", "a.png"], "one frame"),
+    (["a", "--output", "a.gif", "--fps", "60"], "at most 50"),
+    (["a", "--output", "http://localhost/a.mp4"], "files of this machine"),
+    (["--from", "missing.mp4"], "no such file"),
+    (["--from", "here.mp4"], "cannot be read"),
+    (["a", "--stpes", "3"], "the nearest is --steps"),
+    (["a", "--frame", "3"], "the nearest is --frames"),
+    (["a", "--seed"], "--seed INT"),
+    (["a", "--seed", "--steps", "3"], "--seed INT"),
+    (["a", "--seed", "1", "--seed", "2"], "--seed twice"),
+    (["a", "--force=yes"], "--force alone"),
+    (["a", "red", "ball"], "in quotes"),
+]
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"), FAULTS, ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else ""
+)
+def test_a_fault_is_one_line_and_nothing_is_written(vitascope: Run, toy: Path, argv: list[str], says: str) -> None:
+    Path("here.mp4").write_bytes(b"not a film, and not to be lost")
+    told = vitascope("generate", *argv, "--model", toy)
+    assert (told.code, told.out) == (2, "")
+    assert len(told.err) == 1
+    assert says in told.err[0]
+    assert "; " in told.err[0]
+    assert len(told.err[0]) < 500
+    assert told.files == ["here.mp4"]
+    assert Path("here.mp4").read_bytes() == b"not a film, and not to be lost"
+
+
+def test_an_unknown_model_is_refused(vitascope: Run) -> None:
+    told = vitascope("generate", "a", "--model", "storybok-maxi")
+    assert (told.code, told.out, told.files, len(told.err)) == (2, "", [], 1)
+
+
+@pytest.mark.parametrize("prompt", ["-5 degrees on the sea", "None", "-1", "(((((", "(a:1e309)", "--frames"])
+def test_odd_prompts_are_prompts(vitascope: Run, toy: Path, prompt: str) -> None:
+    words = ["--", prompt] if prompt.startswith("--") else [prompt]
+    told = vitascope("generate", "--model", toy, "--output", "a.mp4", "--steps", "1", *words)
+    assert told.code == 0
+    assert record_of("a.mp4")["shot"]["prompt"] == prompt
+
+
+def test_unknown_words_are_told_and_the_film_is_made(vitascope: Run, toy: Path) -> None:
+    told = vitascope("generate", "a red ball plays sports", "--model", toy, "--output", "a.mp4")
+    assert told.code == 0
+    warnings = [line["warning"] for line in told.json if "warning" in line]
+    assert any("'sports' is unknown" in warning for warning in warnings)
+
+
+def test_an_older_film_is_replaced_only_by_force(vitascope: Run, toy: Path) -> None:
+    Path("a.mp4").write_bytes(b"old")
+    flags = ["generate", "a ball", "--model", toy, "--output", "a.mp4"]
+    assert vitascope(*flags).code == 2
+    assert Path("a.mp4").read_bytes() == b"old"
+    assert vitascope(*flags, "--force").code == 0
+    assert facts("a.mp4").frames == 5
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("A red BALL, bounces: across a snowfield at dusk", "a-red-ball-bounces-across-a-1.mp4"),
+        ("../../etc/passwd", "etc-passwd-1.mp4"),
+        ("(((((", "film-1.mp4"),
+        ("\u6f22" * 200, "\u6f22" * 26 + "-1.mp4"),
+        ("a\nb\tc", "a-b-c-1.mp4"),
+        ("caf\u0065\u0301 .hidden", "caf\xe9-hidden-1.mp4"),
+    ],
+)
+def test_a_film_is_named_after_its_first_words(prompt: str, name: str) -> None:
+    path = default_output(Shot(prompt=prompt, seed=1))
+    assert str(path) == name
+    assert path.name == str(path)
+    assert len(path.name.encode()) < 200
+
+
+# ------------------------------------------------------------------------------------------- broken off
+
+
+@pytest.mark.parametrize("part", ["sample", "frames"])
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left on device"), 1),
+        (torch.OutOfMemoryError("out of memory"), 1),
+        (MemoryError(), 1),
+        (RuntimeError("a fault of the program"), 1),
+    ],
+    ids=["ctrl-c", "disk", "accelerator", "memory", "program"],
+)
+def test_what_breaks_off_leaves_nothing(
+    vitascope: Run, toy: Path, monkeypatch: pytest.MonkeyPatch, part: str, fault: BaseException, code: int
+) -> None:
+    whole = getattr(Engine, part)
+
+    def breaks(self: Engine, given: Any) -> Iterator[Any]:
+        yield next(iter(whole(self, given)))
+        raise fault
+
+    monkeypatch.setattr(Engine, part, breaks)
+    told = vitascope("generate", PROMPT, "--model", toy)
+    assert (told.code, told.out, told.files) == (code, "", [])
+    assert ("Traceback" in "".join(told.err)) == isinstance(fault, RuntimeError) or "memory" in told.err[-1]
+
+
+def test_a_stopped_process_leaves_nothing(vitascope: Run, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Engine.frames
+
+    def stopped(self: Engine, latent: Any) -> Iterator[Any]:
+        yield next(iter(whole(self, latent)))
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield from whole(self, latent)
+
+    monkeypatch.setattr(Engine, "frames", stopped)
+    before = signal.getsignal(signal.SIGTERM)
+    told = vitascope("generate", PROMPT, "--model", toy)
+    assert (told.code, told.out, told.files) == (143, "", [])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_walk_that_leaves_the_numbers_is_never_a_black_film(
+    vitascope: Run, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Engine.sample
+
+    def poisoned(self: Engine, shot: Shot) -> Iterator[Any]:
+        for step in whole(self, shot):
+            yield step._replace(x=step.x * torch.nan) if step.index == 1 else step
+
+    monkeypatch.setattr(Engine, "sample", poisoned)
+    told = vitascope("generate", PROMPT, "--model", toy)
+    assert (told.code, told.out, told.files) == (1, "", [])
+    assert "step 2" in told.err[-1]

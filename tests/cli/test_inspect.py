@@ -1,0 +1,174 @@
+"""vitascope inspect, models, sheet and train."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vitascope.cli.bundles import here, look, weights
+from vitascope.errors import BadModel
+from vitascope.media import Video, record_of
+
+Run = Callable[..., Any]
+
+
+def test_a_film_is_told_with_its_record(vitascope: Run, toy: Path) -> None:
+    vitascope("generate", "a red ball", "--model", toy, "--seed", "7", "--output", "a.mp4")
+    plain, machine = vitascope("inspect", "a.mp4"), vitascope("inspect", "a.mp4", "--json")
+    assert (plain.code, machine.code, plain.err, machine.err) == (0, 0, [], [])
+    about = json.loads(machine.out)
+    assert about["record"] == record_of("a.mp4")
+    assert {k: about[k] for k in ("kind", "format", "frames", "width", "height", "fps", "seconds")} == {
+        "kind": "film",
+        "format": "mp4",
+        "frames": 5,
+        "width": 48,
+        "height": 32,
+        "fps": 8.0,
+        "seconds": 0.625,
+    }
+    assert "    prompt: a red ball\n" in plain.out
+    assert "    seed: 7\n" in plain.out
+
+
+def test_a_film_without_a_record(vitascope: Run) -> None:
+    Video(torch.zeros(2, 16, 16, 3, dtype=torch.uint8), 8.0).save("a.webm")
+    assert json.loads(vitascope("inspect", "a.webm", "--json").out)["record"] is None
+    assert "record: none\n" in vitascope("inspect", "a.webm").out
+
+
+def test_nothing_in_a_record_reaches_the_terminal_as_a_command(vitascope: Run) -> None:
+    evil = {"shot": {"prompt": "\x1b[2J\x9b31m\u202e\r\nseed: 0"}, "\x1b]0;title\x07": [1, {"a": "\x1b"}]}
+    Video(torch.zeros(1, 16, 16, 3, dtype=torch.uint8), 8.0, evil).save("a.png")
+    for line in vitascope("inspect", "a.png").out.splitlines():
+        assert line.isprintable()
+    assert json.loads(vitascope("inspect", "a.png", "--json").out)["record"] == evil
+
+
+def test_a_bundle_is_told_from_its_headers(vitascope: Run, toy: Path) -> None:
+    about = json.loads(vitascope("inspect", toy, "--json").out)
+    held = {path.name: load_file(path) for path in toy.glob("*.safetensors")}
+    assert about["kind"] == "bundle"
+    assert about["parameters"] == sum(tensor.numel() for tensors in held.values() for tensor in tensors.values())
+    assert about["bytes"] == sum(path.stat().st_size for path in toy.glob("*.safetensors"))
+    assert {name: entry["tensors"] for name, entry in about["files"].items()} == {k: len(v) for k, v in held.items()}
+    assert about["recipe"]["name"] == "toy"
+    assert "parameters: " in vitascope("inspect", toy).out
+    one = json.loads(vitascope("inspect", toy / "network.safetensors", "--json").out)
+    assert one["kind"] == "weights"
+    assert one["parameters"] == about["files"]["network.safetensors"]["parameters"]
+
+
+def test_broken_weights_are_named(toy: Path, tmp_path: Path) -> None:
+    path, data = tmp_path / "a.safetensors", (toy / "network.safetensors").read_bytes()
+    faults = {
+        "cut": data[:-1],
+        "padded": data + b"\0",
+        "empty": b"",
+        "page": b"<!DOCTYPE html><html></html>",
+        "huge header": struct.pack("<Q", 2**63) + b"{}",
+        "no header": struct.pack("<Q", 2) + b"[]",
+        "odd header": struct.pack("<Q", 9) + b'{"a": {}}',
+    }
+    for name, content in faults.items():
+        path.write_bytes(content)
+        with pytest.raises(BadModel, match="fetch the file again"):
+            pytest.fail(f"{name}: {weights(path)}")
+
+
+def test_what_is_no_bundle_is_refused(vitascope: Run, tmp_path: Path) -> None:
+    for name, content in (("none", None), ("text", "hello"), ("list", "[]"), ("bare", "{}")):
+        folder = tmp_path / name
+        folder.mkdir()
+        if content is not None:
+            (folder / "recipe.json").write_text(content)
+        told = vitascope("inspect", folder)
+        assert (told.code, told.out, len(told.err)) == (2, "", 1)
+        with pytest.raises(BadModel):
+            look(folder)
+
+
+def test_models_are_those_that_ship_and_those_in_this_folder(vitascope: Run, toy: Path) -> None:
+    before = [bundle.name for bundle in here()]
+    shutil.copytree(toy, "mine")
+    shutil.copytree(toy, "runs/toy/bundle")
+    Path("broken").mkdir()
+    Path("broken/recipe.json").write_text("{")
+    listed = json.loads(vitascope("models", "--json").out)
+    assert [model["name"] for model in listed] == [*before, "mine", "runs/toy/bundle"]
+    assert {model["origin"] for model in listed[len(before) :]} == {"found"}
+    lines = vitascope("models").out.splitlines()
+    assert len(lines) == len(listed)
+    assert lines[-1].endswith("48x32, 5 frames, 8 fps")
+    assert vitascope("generate", "a ball", "--model", "mine", "--output", "a.mp4").code == 0
+
+
+def test_a_sheet_shows_a_film_a_line_with_seeds_from_zero(vitascope: Run, toy: Path) -> None:
+    Path("prompts.txt").write_text("# what to show\na red ball\n\n  the sea  \na white boat\n", encoding="utf-8")
+    told = vitascope("sheet", "prompts.txt", "--model", toy, "--columns", "2", "--strip", "3", "--steps", "2")
+    assert (told.code, told.out, told.files) == (0, "prompts.png\n", ["prompts.png", "prompts.txt"])
+    shots = [record["shot"] for record in record_of("prompts.png")["sheet"]]
+    expected = [("a red ball", 0, 2), ("the sea", 1, 2), ("a white boat", 2, 2)]
+    assert [(shot["prompt"], shot["seed"], shot["steps"]) for shot in shots] == expected
+    page = Video.load("prompts.png").frames[0]
+    strip = (1 + 33, 1 + 3 * 49)  # three frames of 48x32 and the gaps around them
+    assert page.shape == (4 + 2 * (strip[0] + 4), 4 + 2 * (strip[1] + 4), 3)
+    vitascope(
+        "generate", "the sea", "--seed", "1", "--steps", "2", "--model", toy, "--output", "a.png", "--frames", "1"
+    )
+    assert vitascope("sheet", "prompts.txt", "--model", toy).code == 2, "an older sheet stays"
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "says"),
+    [
+        (b"", [], "0 prompts"),
+        (b"# nothing\n\n", [], "0 prompts"),
+        (b"a ball\n\xff\n", [], "byte 7 is not UTF-8"),
+        (b"a ball\n" * 1001, [], "1001 prompts"),
+        (b"a ball\n", ["--output", "a.mp4"], "end the name in .png"),
+        (b"a ball\n", ["--columns", "0"], "1 to 100"),
+        (b"a ball\n", ["--steps", "0"], "steps 0"),
+        (b"a ball\n" + b"x" * 20_000, [], "20,000 characters"),
+    ],
+)
+def test_a_sheet_that_cannot_be_made(vitascope: Run, toy: Path, content: bytes, flags: list[str], says: str) -> None:
+    Path("p.txt").write_bytes(content)
+    told = vitascope("sheet", "p.txt", "--model", toy, *flags)
+    assert (told.code, told.out, told.files, len(told.err)) == (2, "", ["p.txt"], 1)
+    assert says in told.err[0]
+
+
+def test_train_tells_of_its_steps_and_prints_the_bundle(vitascope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vitascope.training import run as training
+
+    calls: list[tuple[Any, ...]] = []
+
+    def train_recipe(
+        recipe: str, out: Path | None, resume: bool, stages: Any, *, device: str, watch: Any, **_: Any
+    ) -> Path:
+        calls.append((recipe, out, resume, stages, device))
+        watch("training codec", 20, 100, {"loss": 0.5})
+        if resume:
+            raise training.Stopped("stopped at step 20; --resume goes on from there")
+        return Path("runs/x/bundle")
+
+    monkeypatch.setattr(training, "train_recipe", train_recipe)
+    told = vitascope("train", "tiny", "--stage", "codec, clip", "--device", "cpu")
+    assert (told.code, told.out) == (0, str(Path("runs/x/bundle")) + "\n")
+    assert told.json == [{"doing": "training codec", "step": 20, "of": 100, "loss": 0.5}]
+    told = vitascope("train", "my.toml", "--out", "there", "--resume", "--device", "cpu")
+    assert (told.code, told.out) == (143, "")
+    assert told.err[-1] == "stopped at step 20; --resume goes on from there"
+    assert calls == [
+        ("tiny", None, False, ["codec", "clip"], "cpu"),
+        ("my.toml", Path("there"), True, None, "cpu"),
+    ]
