@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.physics import VP, Coefficients, Cosine, Field, Linear, Noise, Schedule
+from vitascope.physics import VP, Coefficients, Cosine, Field, Linear, Noise, Schedule, leaf
 from vitascope.physics.exact import Gaussian, GaussianMixture
 from vitascope.physics.solvers import ORDER, SOLVERS, WEAK, Step, adaptive, ddim, euler, euler_maruyama
 
@@ -195,6 +195,32 @@ def test_adaptive_knows_its_error(schedule: Schedule) -> None:
         assert errors[-1] < 4 * tolerance
     assert all(after < before for before, after in pairwise(errors)), errors
     assert errors[-1] < 1e-3 * errors[0], errors
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_adaptive_converges_in_its_calls_as_stated(schedule: Schedule) -> None:
+    end, errors, calls = truth(schedule), [], []
+    for tolerance in [1e-3, 1e-5]:
+        asked: list[float] = []
+
+        def network(x: Tensor, t: float, asked: list[float] = asked) -> Tensor:
+            asked.append(t)
+            return MIXTURE.velocity(x, t, schedule)
+
+        *_, last = adaptive(leaf(schedule, network, "velocity"), POINTS, grid(1), tolerance=tolerance)
+        errors.append(float((last.x - end).square().mean().sqrt()))
+        calls.append(len(asked))
+    order = math.log(errors[0] / errors[1]) / math.log(calls[1] / calls[0])
+    assert order == pytest.approx(ORDER["adaptive"], abs=0.3)
+
+
+def test_the_error_of_adaptive_gathers_over_the_grid() -> None:
+    field = MIXTURE.field(Linear())
+    (whole,), parts = (list(adaptive(field, POINTS, grid(count), tolerance=1e-5)) for count in (1, 8))
+    assert whole.error is not None
+    assert parts[-1].error == pytest.approx(whole.error, rel=0.3)
+    for step in parts:
+        assert step.error == float(torch.as_tensor(step.memory[1]).square().mean(1).sqrt().max())
 
 
 def test_adaptive_refuses_what_is_not_finite() -> None:
