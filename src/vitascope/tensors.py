@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from vitascope.errors import BadModel
@@ -46,9 +46,12 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file, whole or not at all. Raises BadModel when it cannot be written; the old file stands then."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
+        # Not save_file: that makes a file which none but its owner can read.
+        text = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+        with partial.open("wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         raise BadModel(

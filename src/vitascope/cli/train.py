@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from vitascope.cli.flags import Flag, Folder, Text, word
+from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, word
 from vitascope.cli.generate import chosen_device
 from vitascope.cli.progress import telling
 from vitascope.cli.stopping import Stopped
@@ -21,6 +21,8 @@ class Command:
     vitascope train tiny
 
     vitascope train storybook-mini --out runs/mine --resume
+
+    vitascope train storybook --minutes 9 --resume
     """
 
     recipe: tyro.conf.Positional[Annotated[str, word("RECIPE")]]
@@ -31,6 +33,8 @@ class Command:
     """Go on with the run that is in the folder."""
     stage: Text = None
     """Only these stages, with commas: codec,clip,diffusion."""
+    minutes: Real = None
+    """Stop after so many minutes, saved; --resume goes on from there."""
     device: Text = None
     """auto, cpu, cuda, cuda:1 or mps."""
 
@@ -38,6 +42,7 @@ class Command:
 def run(command: Command) -> None:
     """Trains, telling of each step that is logged."""
     device = chosen_device(command.device)
+    minutes = _minutes(command.minutes)
     stages = [stage.strip() for stage in command.stage.split(",")] if command.stage else None
     from vitascope.engine import choose_device
     from vitascope.training import run as training
@@ -51,7 +56,20 @@ def run(command: Command) -> None:
                 stages,
                 device=str(choose_device(device)),
                 watch=lambda doing, step, of, figures: told.step(doing, step, of, **figures),
+                minutes=minutes,
             )
         except training.Stopped as error:
             raise Stopped(str(error)) from error
     print(bundle)
+
+
+def _minutes(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < float("inf"):
+        raise BadCommand(f"--minutes {text[:40]!r}: it is a number of minutes above 0; write for instance --minutes 9.")
+    return minutes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from vitascope.errors import BadRun
 from vitascope.storybook import Scene, render, scene
+from vitascope.storybook.scenes import Split
 
 CHUNK = 32
 
@@ -27,7 +29,7 @@ class Source:
     frames: int
     height: int
     width: int
-    split: str = "train"
+    split: Split = "train"
 
 
 class Clips:
@@ -56,20 +58,27 @@ def story_clips(
     """The storybook's clips, rendered to `path` unless they are there already.
 
     Rendering that was cut off goes on from the last whole chunk; `watch(done, of)` hears of each. Raises BadRun when the
-    file there was rendered from something else.
+    file there was rendered from something else or is not whole, and when the disk cannot hold it.
     """
-    label = path.with_suffix(".json")
-    if path.is_file() and label.is_file():
-        if json.loads(label.read_text()) != asdict(source):
+    label, partial = path.with_suffix(".json"), path.with_suffix(".partial")
+    size = source.frames * source.height * source.width * 3
+    if path.is_file():
+        if read_label(label) != asdict(source):
             raise BadRun(
-                f"{path}: these clips were rendered for another recipe; give another --out folder, or delete them"
+                f"{path}: these clips were rendered for another recipe; give another --out folder, or delete them."
+            )
+        if path.stat().st_size != size * source.count:
+            raise BadRun(
+                f"{path}: it has {path.stat().st_size:,} bytes and {source.count:,} clips take {size * source.count:,}; "
+                "delete it, to have them rendered again."
             )
         return Clips(path, source)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    size = source.frames * source.height * source.width * 3
-    label.write_text(json.dumps(asdict(source)))
+    if read_label(label) != asdict(source):
+        partial.unlink(missing_ok=True)
     done = partial.stat().st_size // (size * CHUNK) * CHUNK if partial.is_file() else 0
+    _fits(path.parent, (source.count - done) * size)
+    label.write_text(json.dumps(asdict(source)))
     with partial.open("r+b" if partial.is_file() else "w+b") as file:
         file.truncate(done * size)
         file.seek(done * size)
@@ -85,6 +94,23 @@ def story_clips(
         os.fsync(file.fileno())
     os.replace(partial, path)
     return Clips(path, source)
+
+
+def _fits(folder: Path, need: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise BadRun(
+            f"{folder}: the clips take {need / 1e9:.1f} GB and {free / 1e9:.1f} GB are free there; free some space, give "
+            "another --out folder, or ask for fewer clips in the recipe."
+        )
+
+
+def read_label(path: Path) -> object:
+    """What the label beside a file of data says, or None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def to_pixels(clips: Tensor) -> Tensor:

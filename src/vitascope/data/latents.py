@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitascope.codec import VideoCodec
-from vitascope.data.clips import Clips, to_pixels
+from vitascope.data.clips import Clips, read_label, to_pixels
 
 ROWS = 8
 
@@ -32,36 +33,47 @@ class Latents:
         return torch.from_numpy(self.values[indices].astype(np.float32))
 
 
-def _identity(codec: VideoCodec, clips: Clips) -> str:
-    digest = hashlib.sha256(repr(clips.source).encode())
-    for name, value in codec.state_dict().items():
+def identity(module: nn.Module, beside: str = "") -> bytes:
+    """SHA-256 over all weights of a module, and over what else they are used with."""
+    digest = hashlib.sha256(beside.encode())
+    for name, value in module.state_dict().items():
         digest.update(name.encode())
-        digest.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.digest()
 
 
 @torch.no_grad()
 def encode_clips(
     path: Path, codec: VideoCodec, clips: Clips, watch: Callable[[int, int], None] | None = None, device: str = "cpu"
 ) -> Latents:
-    """The clips' latents, computed to `path` unless this codec's latents of these clips are there already."""
-    label = path.with_suffix(".json")
+    """The clips' latents, computed to `path` unless this codec's latents of these clips are there already.
+
+    Work that was cut off goes on from the last whole batch, with the same codec and clips; `watch(done, of)` hears of each.
+    """
     source = clips.source
     shape = (len(clips), *codec.latent_shape(source.frames, source.height, source.width))
-    about = {"identity": _identity(codec, clips), "shape": list(shape)}
-    if path.is_file() and label.is_file() and json.loads(label.read_text()) == about:
+    about = {"identity": identity(codec, repr(source)).hex(), "shape": list(shape)}
+    label, partial, begun = (path.with_suffix(end) for end in (".json", ".partial", ".partial.json"))
+    size = 2 * math.prod(shape[1:])
+    if path.is_file() and read_label(label) == about and path.stat().st_size == size * len(clips):
         return Latents(path, shape)
     path.unlink(missing_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        for start in range(0, len(clips), ROWS):
-            rows = range(start, min(start + ROWS, len(clips)))
+    if read_label(begun) != about:
+        partial.unlink(missing_ok=True)
+        begun.write_text(json.dumps(about))
+    with partial.open("ab") as file:
+        done = file.tell() // (size * ROWS) * ROWS
+        file.truncate(done * size)
+        while done < len(clips):
+            rows = range(done, min(done + ROWS, len(clips)))
             video = to_pixels(torch.stack([clips.pixels(i) for i in rows]).to(device))
             file.write(codec.encode(video).cpu().numpy().astype(np.float16).tobytes())
+            done = rows.stop
             if watch:
-                watch(rows.stop, len(clips))
+                watch(done, len(clips))
         file.flush()
         os.fsync(file.fileno())
     label.write_text(json.dumps(about))
     os.replace(partial, path)
+    begun.unlink(missing_ok=True)
     return Latents(path, shape)
