@@ -247,11 +247,14 @@ class VAE(nn.Module):
             return torch.cat(list(self.decode_chunks(z)), 2)
         return self._pixels(z).clamp(-1, 1)
 
-    def decode_chunks(self, z: Tensor) -> Iterator[Tensor]:
-        """As `decode`, but handed over as it is made: first 1 frame, then `stride[0]` frames for each latent frame."""
+    def decode_chunks(self, z: Tensor, frames: int = 1) -> Iterator[Tensor]:
+        """As `decode`, but handed over as it is made, `frames` latent frames at a time: more are faster and need more memory.
+
+        The first latent frame is 1 frame of pixels, each later one `stride[0]`.
+        """
         memory = Memory()
-        for frame in z.split(1, 2):
-            yield self._pixels(frame, memory).clamp(-1, 1)
+        for chunk in z.split(frames, 2):
+            yield self._pixels(chunk, memory).clamp(-1, 1)
             memory.first = False
 
     def reconstruct(self, video: Tensor) -> tuple[Tensor, Tensor]:
