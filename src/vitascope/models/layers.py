@@ -8,6 +8,7 @@ float32 at least.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +20,15 @@ def wide(x: Tensor) -> Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
+def autocasting(kind: str) -> bool:
+    """Whether autocast is on for devices of this kind; never on `meta`, which knows none but can still count shapes."""
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
 def compute_dtype(weight: Tensor) -> torch.dtype:
     """The dtype of the matrix products that use `weight`: that of autocast where it is on, else the weight's own."""
     kind = weight.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    return torch.get_autocast_dtype(kind) if autocasting(kind) else weight.dtype
 
 
 class Linear(nn.Linear):
@@ -41,7 +47,8 @@ class WideLinear(nn.Linear):
 
 def wide_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x weight^T + bias in float32 at least, out of autocast's reach. [... d] -> [... d']."""
-    with torch.autocast(x.device.type, enabled=False):
+    kind = x.device.type
+    with torch.autocast(kind, enabled=False) if autocasting(kind) else nullcontext():
         weight = wide(weight)
         return F.linear(x.to(weight.dtype), weight, None if bias is None else bias.to(weight.dtype))
 
@@ -53,8 +60,7 @@ class LayerNorm(nn.LayerNorm):
         x = wide(input)
         weight = None if self.weight is None else self.weight.to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        with torch.autocast(x.device.type, enabled=False):
-            return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
 
 class RMSNorm(nn.Module):
