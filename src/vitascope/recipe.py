@@ -21,7 +21,7 @@ from vitascope.shot import Shot
 
 RECIPES = Path(__file__).parent / "recipes"
 
-STAGES = ("codec", "clip", "diffusion")
+STAGES = ("codec", "clip", "diffusion", "decoder")
 
 DEEPEST = 256
 """Layers of a network, at most; the deepest published one has about 100."""
@@ -149,6 +149,8 @@ class Stages(_Part):
     codec: StageSettings
     clip: StageSettings
     diffusion: StageSettings
+    decoder: StageSettings | None = None
+    """The codec's decoder once more, with the encoder held: latents, and all that was learned on them, stay as they are."""
 
 
 class Recipe(_Part):

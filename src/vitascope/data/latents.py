@@ -18,6 +18,9 @@ from vitascope.data.clips import Clips, read_label, to_pixels
 
 ROWS = 8
 
+DECODING = ("vae.decoder.", "vae.conv2.")
+"""Weights of a codec that its latents do not depend on."""
+
 
 class Latents:
     """The latents [n c t h w] of a set of clips."""
@@ -33,10 +36,12 @@ class Latents:
         return torch.from_numpy(self.values[indices].astype(np.float32))
 
 
-def identity(module: nn.Module, beside: str = "") -> bytes:
-    """SHA-256 over all weights of a module, and over what else they are used with."""
+def identity(module: nn.Module, beside: str = "", without: tuple[str, ...] = ()) -> bytes:
+    """SHA-256 over the weights of a module, those whose names begin as in `without` left out, and over what they are used with."""
     digest = hashlib.sha256(beside.encode())
     for name, value in module.state_dict().items():
+        if name.startswith(without):
+            continue
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.digest()
@@ -52,7 +57,7 @@ def encode_clips(
     """
     source = clips.source
     shape = (len(clips), *codec.latent_shape(source.frames, source.height, source.width))
-    about = {"identity": identity(codec, repr(source)).hex(), "shape": list(shape)}
+    about = {"identity": identity(codec, repr(source), DECODING).hex(), "shape": list(shape)}
     label, partial, begun = (path.with_suffix(end) for end in (".json", ".partial", ".partial.json"))
     size = 2 * math.prod(shape[1:])
     if path.is_file() and read_label(label) == about and path.stat().st_size == size * len(clips):

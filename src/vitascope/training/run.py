@@ -40,6 +40,10 @@ Stopping = Callable[[], str | None]
 """Why the run is to stop now, or None."""
 
 
+NEEDS = {"diffusion": ("codec", "clip"), "decoder": ("codec",)}
+"""The stages whose weights a stage builds on: latents under captions, latents."""
+
+
 class Stopped(Exception):
     """The run was asked to stop (SIGTERM), or its minutes are over; its state is saved."""
 
@@ -63,6 +67,10 @@ class Run:
         """How a stage is trained."""
         return getattr(self.recipe.stages, stage)
 
+    def recipe_has(self, stage: str) -> bool:
+        """Whether the recipe asks for this stage; the decoder's own is left out where the codec's was enough."""
+        return getattr(self.recipe.stages, stage) is not None
+
     def clips(self, stage: str) -> Clips:
         """The stage's clips; stages that want as many share them."""
         video = self.recipe.video
@@ -75,7 +83,7 @@ class Run:
         """The stage's task, with the data that it needs."""
         settings, clips = self.settings(stage), self.clips(stage)
         seed = key(self.recipe.seed, stage)
-        if stage == "codec":
+        if stage in ("codec", "decoder"):
             return CodecTask(self.system.codec, clips, settings, seed, self.device)
         if stage == "clip":
             return ClipTask(self.system.text, clips, settings, seed, self.device)
@@ -87,11 +95,15 @@ class Run:
         return DiffusionTask(self.system.diffusion, self.system.text, clips, latents, settings, seed, self.device)
 
     def module(self, stage: str) -> nn.Module:
-        """What a stage trains."""
+        """What a stage trains: of the codec, in its second stage, only what turns latents into pixels."""
+        vae = self.system.codec.vae
+        for part in (vae.encoder, vae.conv1):
+            part.requires_grad_(stage != "decoder")
         return {
-            "codec": self.system.codec.vae,
+            "codec": vae,
             "clip": self.system.text.clip,
             "diffusion": self.system.diffusion.net,
+            "decoder": vae,
         }[stage]
 
     def state_path(self, stage: str) -> Path:
@@ -142,9 +154,10 @@ def train_recipe(
         system = fresh(described).to(device)
         run = Run(folder, described, system, device, watch or (lambda *_: None), stopping)
         for stage in STAGES:
-            if stage in chosen:
-                _train_stage(run, stage)
-            _finish_stage(run, stage)
+            if run.recipe_has(stage):
+                if stage in chosen:
+                    _train_stage(run, stage)
+                _finish_stage(run, stage)
         bundle.save(folder / "bundle", system)
     return folder / "bundle"
 
@@ -163,10 +176,10 @@ def fresh(recipe: Recipe) -> System:
 
 def _train_stage(run: Run, stage: str) -> None:
     settings, path = run.settings(stage), run.state_path(stage)
-    for needed in ("codec", "clip") if stage == "diffusion" else ():
+    for needed in NEEDS.get(stage, ()):
         if not run.state_path(needed).is_file():
             raise BadRun(
-                f"{run.folder}: stage diffusion learns latents under captions, and stage {needed} was never trained here; "
+                f"{run.folder}: stage {stage} builds on what stage {needed} learns, which was never trained here; "
                 f"train it first, with --stage {needed}."
             )
     if stage == "codec" and not path.is_file():
