@@ -78,9 +78,12 @@ class VideoCodec(nn.Module):
     def latent_shape(
         self, frames: int, height: int, width: int, patch: tuple[int, int, int] = (1, 1, 1)
     ) -> tuple[int, ...]:
-        """The shape [c t' h' w'] of a video's latent. Raises BadShot where the codec, or a network that joins latents in patches, cannot make this size."""
+        """The shape [c t' h' w'] of a video's latent.
+
+        Raises BadShot where the codec, or a network that joins latents in patches, cannot make this size.
+        """
         step, *_ = self.stride
-        if (frames - 1) % step:
+        if frames < 1 or (frames - 1) % step:
             below = max(1, frames - (frames - 1) % step)
             raise BadShot(
                 f"{frames} frames: this codec takes 1 + {step}k frames; the nearest are {below} and {below + step}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from vitascope.bundle import SHIPPED, System
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
 from vitascope.errors import BadModel, BadShot, nearest
-from vitascope.media import Video
+from vitascope.media import Video, interpolate, interpolation
 from vitascope.physics.field import Field
 from vitascope.physics.guidance import guide
 from vitascope.physics.noise import Noise
@@ -24,6 +24,17 @@ from vitascope.physics.times import shifted
 from vitascope.recipe import Recipe
 from vitascope.shot import Shot
 from vitascope.text import ClipText
+
+Watch = Callable[[str, int, int], None]
+"""Hears (what is being done, done, of)."""
+
+
+class Film(NamedTuple):
+    """A film in the making: chunks of frames uint8 [n h w c], frames a second, and the record that it will carry."""
+
+    chunks: Iterator[Tensor]
+    fps: float
+    record: dict[str, Any]
 
 
 class Engine:
@@ -154,16 +165,48 @@ class Engine:
             "shot": shot.model_dump(),
         }
 
-    def generate(self, shot: Shot, watch: Callable[[Step], None] | None = None) -> Video:
-        """The film of a shot; `watch` hears every step."""
-        full = self.prepare(shot)
-        last: Step | None = None
-        for last in self.sample(full):
-            if watch:
-                watch(last)
-        if last is None:
-            raise BadShot(f"{full.steps} steps: a walk needs at least one; ask for 30.")
-        return Video(torch.cat(list(self.frames(last.x))), float(_known(full, "fps")), self.record(full))
+    def film(self, shot: Shot, watch: Watch | None = None) -> Film:
+        """The film of a prepared shot, made as its frames are asked for; `watch` hears of each step and of each chunk.
+
+        More frames a second than the model makes are interpolated, and the record says so. Raises BadShot when fewer are asked
+        for, FloatingPointError when the walk leaves the numbers, MemoryError when the device's memory ends.
+        """
+        fps, record = float(shot.fps or self.fps), self.record(shot)
+        if fps < self.fps:
+            raise BadShot(
+                f"fps {fps:g}: this model's films have {self.fps:g} frames a second, and frames can be added between them "
+                f"but not taken away; ask for {self.fps:g} or more."
+            )
+        chunks = self._walked(shot, watch or (lambda *_: None))
+        if fps == self.fps:
+            return Film(chunks, fps, record)
+        return Film(interpolate(chunks, self.fps, fps), fps, record | interpolation(self.fps, fps))
+
+    def generate(self, shot: Shot, watch: Watch | None = None) -> Video:
+        """The film of a shot, whole; what it leaves open is filled first."""
+        chunks, fps, record = self.film(self.prepare(shot), watch)
+        return Video(torch.cat(list(chunks)), fps, record)
+
+    def _walked(self, shot: Shot, watch: Watch) -> Iterator[Tensor]:
+        steps, frames = _known(shot, "steps"), _known(shot, "frames")
+        x = None
+        try:
+            for step in self.sample(shot):
+                x, done = step.x, step.index + 1
+                if not torch.isfinite(x).all():
+                    raise FloatingPointError(
+                        f"the walk left the numbers at step {done}; use more steps, a lower guidance or another solver"
+                    )
+                watch("walking", done, steps)
+            if x is None:
+                raise RuntimeError("expected at least one step, got none")
+            made = 0
+            for chunk in self.frames(x):
+                made += len(chunk)
+                watch("decoding", made, frames)
+                yield chunk
+        except torch.OutOfMemoryError as error:
+            raise MemoryError("the device's memory ran out; ask for fewer frames or a smaller picture") from error
 
 
 def to_bytes(pixels: Tensor) -> Tensor:

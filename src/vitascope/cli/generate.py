@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole, word
-from vitascope.cli.progress import Told, telling
-from vitascope.errors import BadMedia, BadShot
-from vitascope.media import check_output, interpolate, interpolation, record_of, write
+from vitascope.cli.progress import telling
+from vitascope.errors import BadMedia
+from vitascope.media import check_output, record_of, write
 from vitascope.shot import Shot
 
 if TYPE_CHECKING:
-    from torch import Tensor
 
-    from vitascope.engine import Engine
+    pass
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def run(command: Command) -> None:
         engine = Engine.load(command.model or _model_of(record), device)
         full = engine.prepare(shot)
         fits(path, full, command.force)
-        chunks, fps, made = film(engine, full, told)
+        chunks, fps, made = engine.film(full, told.step)
         for sentence in [*engine.warnings(full), *_differences(record, made, command.from_)]:
             told.warn(sentence)
         write(path, chunks, fps, made, replace=command.force)
@@ -93,47 +92,6 @@ def run(command: Command) -> None:
 def fits(path: Path, shot: Shot, force: bool) -> None:
     """Raises BadMedia when the film of a shot, as far as it is filled, cannot be written there."""
     check_output(path, replace=force, frames=shot.frames, height=shot.height, width=shot.width, fps=shot.fps)
-
-
-def film(engine: Engine, full: Shot, told: Told) -> tuple[Iterator[Tensor], float, dict[str, Any]]:
-    """The frames of a prepared shot, made as they are asked for, their rate, and the record that tells of them.
-
-    Raises:
-        BadShot: when fewer frames a second are asked for than the model's films have.
-    """
-    fps, made = float(full.fps or engine.fps), engine.record(full)
-    if fps < engine.fps:
-        raise BadShot(
-            f"fps {fps:g}: this model's films have {engine.fps:g} frames a second, and frames can be added between them "
-            f"but not taken away; ask for {engine.fps:g} or more."
-        )
-    chunks = _walked(engine, full, told)
-    if fps == engine.fps:
-        return chunks, fps, made
-    return interpolate(chunks, engine.fps, fps), fps, made | interpolation(engine.fps, fps)
-
-
-def _walked(engine: Engine, full: Shot, told: Told) -> Iterator[Tensor]:
-    import torch
-
-    last = None
-    try:
-        for last in engine.sample(full):
-            if not torch.isfinite(last.x).all():
-                raise FloatingPointError(
-                    f"the walk left the numbers at step {last.index + 1}; "
-                    "use more steps, a lower guidance or another solver"
-                )
-            told.step("walking", last.index + 1, max(full.steps or 0, last.index + 1))
-        if last is None:
-            raise RuntimeError("expected at least one step, got none")
-        made = 0
-        for chunk in engine.frames(last.x):
-            made += len(chunk)
-            told.step("decoding", made, max(full.frames or 0, made))
-            yield chunk
-    except torch.OutOfMemoryError as error:
-        raise MemoryError("the device's memory ran out; ask for fewer frames or a smaller picture") from error
 
 
 def asked(command: Command, record: Mapping[str, Any]) -> Shot:

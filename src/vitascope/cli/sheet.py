@@ -10,8 +10,8 @@ import tyro
 
 from vitascope.cli.evaluate import whole
 from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole, word
-from vitascope.cli.generate import chosen_device, film
-from vitascope.cli.progress import Told, telling
+from vitascope.cli.generate import chosen_device
+from vitascope.cli.progress import telling
 from vitascope.errors import BadPrompt
 from vitascope.media import check_output, filmstrip, local_path, sheet, write
 from vitascope.shot import Shot
@@ -79,7 +79,7 @@ def frames_of(engine: Any, full: Shot) -> tuple[Any, dict[str, Any]]:
     """All frames [t h w c] of a prepared shot, and its record."""
     import torch
 
-    chunks, _, record = film(engine, full, Told.silent())
+    chunks, _, record = engine.film(full)
     return torch.cat(list(chunks)), record
 
 
