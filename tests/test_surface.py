@@ -31,7 +31,8 @@ SIGNATURES = """
     Engine.field(self, *shots: Shot) -> Field
     Engine.sample(self, *shots: Shot) -> Iterator[Step]
     Engine.frames(self, latent: Tensor) -> Iterator[Tensor]
-    Engine.generate(self, shot: Shot, watch: Callable[[Step], None] | None = None) -> Video
+    Engine.film(self, shot: Shot, watch: Watch | None = None) -> Film
+    Engine.generate(self, shot: Shot, watch: Watch | None = None) -> Video
     Engine.record(self, shot: Shot) -> dict[str, Any]
     Engine.warnings(self, shot: Shot) -> list[str]
     Engine.unknown_words(self, shot: Shot) -> list[str]
