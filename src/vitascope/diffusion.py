@@ -64,11 +64,11 @@ class Diffusion(nn.Module):
         target = spread(a, x0) * x0 + spread(b, x0) * eps
         clock = torch.as_tensor(self.clock(t)).to(x.device)
         predicted = self.net(x, clock, **condition)
-        return (predicted.float() - target).square().flatten(1).mean(1)
+        return (predicted.to(target.dtype) - target).square().flatten(1).mean(1)
 
     @torch.no_grad()
     def _predict(self, x: Tensor, t: float, **condition: Tensor) -> Tensor:
         told = float(self.clock(float(t)))
         clock = torch.full((x.shape[0],), told, dtype=torch.float64, device=x.device)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            return self.net(x, clock, **condition).float()
+            return self.net(x, clock, **condition).to(x.dtype)

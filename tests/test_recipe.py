@@ -1,0 +1,132 @@
+"""A recipe is one description that agrees with itself, and one sentence where it does not."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vitascope.errors import BadRecipe
+from vitascope.recipe import RECIPES, Recipe
+
+SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def table() -> dict[str, Any]:
+    return tomllib.loads((RECIPES / "tiny.toml").read_text(encoding="utf-8"))
+
+
+def changed(entry: str, value: object) -> dict[str, Any]:
+    """The tiny recipe with one entry, named with dots, set to something else."""
+    whole = copy.deepcopy(table())
+    *path, last = entry.split(".")
+    part = whole
+    for step in path:
+        part = part[step]
+    part[last] = value
+    return whole
+
+
+def refusal(whole: object) -> str:
+    with pytest.raises(BadRecipe) as told:
+        Recipe.of(whole, "x.toml")  # type: ignore[arg-type]
+    said = str(told.value)
+    assert said.startswith("x.toml: ")
+    assert "\n" not in said
+    assert len(said) < 700
+    return said
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_recipe_can_be_used_and_its_header_says_what_it_costs(name: str) -> None:
+    recipe = Recipe.read(name)
+    text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
+    for line in (f"command   vitascope train {name}", "time   ", "score   "):
+        assert any(comment.startswith(f"#   {line}") for comment in text.splitlines())
+    assert max(recipe.stages.codec.frames or (1,)) <= recipe.video.frames
+
+
+def test_the_recipes_that_there_must_be() -> None:
+    assert {"tiny", "storybook-mini", "storybook"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_json_says_the_same_recipe(name: str) -> None:
+    recipe = Recipe.read(name)
+    assert Recipe.of(json.loads(recipe.json())) == recipe
+
+
+def test_a_number_of_frames_is_a_list_of_one() -> None:
+    assert Recipe.of(changed("stages.clip.frames", 3)).stages.clip.frames == (3,)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "why"),
+    [
+        ("auto_map", {"AutoModel": "evil.Model"}, "the entry 'auto_map' cannot be used: there is no such entry"),
+        ("network.auto_map", "evil.Model", "there is no entry 'auto_map' here"),
+        ("network._attn_implementation", "evil/kernel", "there is no entry '_attn_implementation' here"),
+        ("network.widht", 64, "did you mean 'width'?"),
+        ("stages.codec.step", 64, "did you mean 'steps'?"),
+        ("network.layers", 10**6, "layers is a whole number from 1 to 256; got 1,000,000"),
+        ("network.width", 10**9, "width is a whole number from 1 to 65,536; got 1,000,000,000"),
+        ("network.width", 10**4000, "got a number of 13,288 bits"),
+        ("network.heads", 0, "heads is a whole number from 1"),
+        ("network.heads", 7, "heads must divide width"),
+        ("network.eps", float("nan"), "eps is a finite number"),
+        ("network.width", "64 thousand", "the entry 'network.width' cannot be used"),
+        ("network.patch", [1, 2], "the entry 'network.patch.2' cannot be used: it is missing"),
+        ("codec.mults", [1] * 1000, "a list here has a few entries; got 1,000"),
+        ("codec.temporal", [True], "expected 2, one between two levels"),
+        ("text.text_layers", 300, "text_layers is a whole number from 1 to 256"),
+        ("video.frames", 6, "video.frames - 1 is a multiple of 4"),
+        ("video.width", 72, "video.width is a multiple of 16"),
+        ("video.fps", float("inf"), "finite number"),
+        ("codec.z", 8, "network.in_channels is codec.z"),
+        ("network.text_width", 33, "network.text_width is text.text_width"),
+        ("text.image", [64, 32], "text.image is video's height and width"),
+        ("stages.codec.frames", [5, 9], "stages.codec.frames is at most video.frames, 5"),
+        ("stages.codec.frames", [4], "stages.codec.frames - 1 is a multiple of 4"),
+        ("stages.codec.frames", [], "at least 1 item"),
+        ("stages.codec.crop", 20, "stages.codec.crop is a multiple of 8"),
+        ("stages.codec.lr", -1.0, "greater than 0; got -1.0"),
+        ("stages.codec.ema", 1.0, "less than 1"),
+        ("stages.codec.save_every", 0, "greater than or equal to 1"),
+        ("stages.codec.optimizer", "sgd", "'adamw' or 'muon'; got 'sgd'"),
+        ("stages.codec", None, "the entry 'stages.codec' cannot be used"),
+        ("network.image_width", 1280, "image-to-video"),
+        ("defaults.solver", "uniqc", "the nearest is unipc"),
+        ("defaults.steps", 10**6, "steps 1000000"),
+        ("defaults.guidance", "much", "guidance 'much'"),
+        ("name", "../tiny", "the entry 'name' cannot be used"),
+        ("network", 3, "the entry 'network' cannot be used"),
+    ],
+)
+def test_a_wrong_entry_is_named(entry: str, value: object, why: str) -> None:
+    assert why in refusal(changed(entry, value))
+
+
+def test_what_is_no_table_is_refused() -> None:
+    assert "it contradicts itself" in refusal([1, 2]) or "cannot be used" in refusal([1, 2])
+    assert "the entry 'name' cannot be used: it is missing" in refusal({})
+
+
+def test_a_name_that_no_recipe_has(tmp_path: Path) -> None:
+    with pytest.raises(BadRecipe, match="did you mean 'tiny'"):
+        Recipe.read("tinny")
+    with pytest.raises(BadRecipe, match=r"there are .*storybook.*tiny"):
+        Recipe.read("qqqq")
+    with pytest.raises(BadRecipe, match="cannot be read"):
+        Recipe.read(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize("text", [b"name = ", b"\xff\xfe", b"seed = " + b"9" * 5000, b"a = " + b"[" * 100_000])
+def test_a_file_that_is_no_toml(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(text)
+    with pytest.raises(BadRecipe, match="cannot be read"):
+        Recipe.read(str(path))
