@@ -136,6 +136,8 @@ class StageSettings(_Part):
     """The share of captions that are replaced by the empty one (Ho & Salimans 2022, arXiv:2207.12598)."""
     edges: float = Field(default=0.0, ge=0)
     """The weight of the L1 distance between spatial and temporal differences, beside that between pixels (codec)."""
+    square: float = Field(default=0.0, ge=0)
+    """The weight of the mean square error beside the absolute one (codec): large errors, as of what moves, weigh more."""
     quiet: float = Field(default=1e-4, ge=0)
     """The weight of the latents' mean square (codec): it keeps them bounded, no more."""
     log_every: int = Field(default=20, ge=1)

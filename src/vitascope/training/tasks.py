@@ -77,6 +77,8 @@ class CodecTask:
         decoded, mu = decoded.float(), mu.float()
         pixels = (decoded - batch).abs().mean()
         loss = pixels + self.settings.quiet * mu.square().mean()
+        if self.settings.square:
+            loss = loss + self.settings.square * (decoded - batch).square().mean()
         if self.settings.edges:
             loss = loss + self.settings.edges * edges(decoded, batch)
         with torch.no_grad():
