@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -16,10 +16,6 @@ from vitascope.cli.progress import telling
 from vitascope.errors import BadMedia
 from vitascope.media import check_output, record_of, write
 from vitascope.shot import Shot
-
-if TYPE_CHECKING:
-
-    pass
 
 
 @dataclass(frozen=True)

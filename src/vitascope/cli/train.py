@@ -32,7 +32,7 @@ class Command:
     resume: Flag = False
     """Go on with the run that is in the folder."""
     stage: Text = None
-    """Only these stages, with commas: codec,clip,diffusion."""
+    """Only these stages, with commas: codec,clip,diffusion,decoder."""
     minutes: Real = None
     """Stop after so many minutes, saved; --resume goes on from there."""
     device: Text = None
