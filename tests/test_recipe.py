@@ -92,6 +92,7 @@ def test_a_number_of_frames_is_a_list_of_one() -> None:
         ("stages.codec.frames", [5, 9], "stages.codec.frames is at most video.frames, 5"),
         ("stages.codec.frames", [4], "stages.codec.frames - 1 is a multiple of 4"),
         ("stages.codec.frames", [], "at least 1 item"),
+        ("stages.decoder", table()["stages"]["codec"] | {"crop": 20}, "stages.decoder.crop is a multiple of 8"),
         ("stages.codec.crop", 20, "stages.codec.crop is a multiple of 8"),
         ("stages.codec.lr", -1.0, "greater than 0; got -1.0"),
         ("stages.codec.ema", 1.0, "less than 1"),

@@ -173,15 +173,12 @@ class Recipe(_Part):
         """What one table says of another's sizes; else training would stop in the middle with a fault of shapes."""
         video, codec, text, network = self.video, self.codec, self.text, self.network
         time, rows, columns = codec.stride
-        stage = self.stages.codec
         for name, got, unit in (
             ("video.frames - 1", video.frames - 1, time),
             ("video.height", video.height, rows * network.patch[1]),
             ("video.width", video.width, columns * network.patch[2]),
             ("the latent's frames", 1 + (video.frames - 1) // time, network.patch[0]),
-            *(("stages.codec.frames - 1", frames - 1, time) for frames in stage.frames or ()),
-            ("stages.codec.crop", stage.crop or rows * columns, rows),
-            ("stages.codec.crop", stage.crop or rows * columns, columns),
+            *self._crops(),
         ):
             if got % unit:
                 raise ValueError(f"{name} is a multiple of {unit}, which codec and network join to one; got {got}")
@@ -193,8 +190,9 @@ class Recipe(_Part):
         ):
             if got != wanted:
                 raise ValueError(f"{name} is {other}; got {got} and {wanted}")
-        if max(stage.frames or (1,)) > video.frames:
-            raise ValueError(f"stages.codec.frames is at most video.frames, {video.frames}; got {stage.frames}")
+        for name, stage in (("codec", self.stages.codec), ("decoder", self.stages.decoder)):
+            if stage and max(stage.frames or (1,)) > video.frames:
+                raise ValueError(f"stages.{name}.frames is at most video.frames, {video.frames}; got {stage.frames}")
         if network.image_width is not None:
             raise ValueError(
                 "network.image_width is for image-to-video models, which recipes do not describe; leave it out"
@@ -204,6 +202,14 @@ class Recipe(_Part):
         except VitascopeError as error:
             raise ValueError(f"with its defaults no film can be made, {str(error).rstrip('.')}") from error
         return self
+
+    def _crops(self) -> Iterator[tuple[str, int, int]]:
+        """What of the crops that the codec's stages see must be a multiple of what: (name, got, unit)."""
+        time, rows, columns = self.codec.stride
+        for name, stage in (("codec", self.stages.codec), ("decoder", self.stages.decoder)):
+            if stage:
+                yield from ((f"stages.{name}.frames - 1", frames - 1, time) for frames in stage.frames or ())
+                yield from ((f"stages.{name}.crop", stage.crop, unit) for unit in (rows, columns) if stage.crop)
 
     @staticmethod
     def read(name_or_path: str) -> Recipe:

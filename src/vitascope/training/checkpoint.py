@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -17,7 +18,8 @@ def save(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file({k: v.cpu().clone() for k, v in tensors.items()}, partial, metadata=about)
+        whole = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+        save_file(whole, partial, metadata=about)
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(partial, path)

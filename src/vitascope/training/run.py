@@ -142,6 +142,9 @@ def train_recipe(
             raise BadRecipe(
                 f"stage '{stage}': a recipe has {', '.join(STAGES)}; did you mean '{nearest(stage, STAGES) or STAGES[0]}'?"
             )
+        if getattr(described.stages, stage) is None and stages:
+            has = ", ".join(name for name in STAGES if getattr(described.stages, name) is not None)
+            raise BadRecipe(f"stage '{stage}': recipe {described.name} has no such stage; it has {has}.")
     folder = out or Path("runs") / described.name
     if minutes is not None and not 0 < minutes < float("inf"):
         raise BadRun(f"{minutes:g} minutes: a run lasts longer than none; give a number above 0, or leave it out.")
