@@ -18,7 +18,7 @@ from vitascope.evaluation.probe import Probe
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.scenes import Split, real, scenes
 from vitascope.shot import Shot
-from vitascope.storybook import Scene, plain
+from vitascope.storybook import ATTRIBUTES, Scene, plain
 
 ROWS = 8  # films that walk together
 
@@ -159,13 +159,17 @@ def adherence(
 
 
 def fits(probe: Probe, engine: Engine) -> None:
-    """Raises BadModel when the probe cannot look at this model's films."""
+    """Raises BadModel when the probe cannot look at this model's films, or knows another world."""
     video, seen = engine.recipe.video, probe.config
+    way = "name with --probe a folder that does not exist yet, and one is trained."
     if (seen.frames, seen.height, seen.width) != (video.frames, video.height, video.width):
         raise BadModel(
             f"probe: it was trained on {seen.frames} frames of {seen.width}x{seen.height} and this model makes "
-            f"{video.frames} of {video.width}x{video.height}; name with --probe a folder that does not exist yet, and one is trained"
+            f"{video.frames} of {video.width}x{video.height}; {way}"
         )
+    for name, values in seen.attributes.items():
+        if tuple(values) != ATTRIBUTES.get(name):
+            raise BadModel(f"probe: what it knows of '{name}' is not what the storybook shows; {way}")
 
 
 Labels = Sequence[Mapping[str, str]]

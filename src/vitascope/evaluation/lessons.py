@@ -5,8 +5,10 @@ A batch is a function of the step, so that the same seed gives the same probe.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +17,17 @@ from torch import Tensor, nn
 from vitascope.engine import to_bytes
 from vitascope.evaluation.probe import Probe, ProbeConfig, Schooling
 from vitascope.evaluation.progress import Watch
+from vitascope.evaluation.streams import Seen
 from vitascope.physics.noise import Noise, key, normal, uniform
 from vitascope.recipe import ClipShape, StageSettings
 from vitascope.storybook import Scene, render, scene
+from vitascope.storybook.motion import camera, pose, times
+from vitascope.storybook.pixels import view
 from vitascope.training.loop import State, train
 
-STEPS = 800
+STEPS = 2000
+LOOKING = 0.2  # the weight of where the subject is beside what is asked for
+FOLLOWING = 4.0  # the weight of how the camera moved
 HELD_OUT = 2000
 MIRRORED = {
     "moves left": "moves right",
@@ -28,6 +35,16 @@ MIRRORED = {
     "pans left": "pans right",
     "pans right": "pans left",
 }
+
+
+class Lesson(NamedTuple):
+    """Pixels [b 3 t h w] in [-1, 1], the labels' numbers [b] of each attribute, where the subject is [b t 2], and where the
+    camera: how far to the right, and the logarithm of its zoom [b t 2]."""
+
+    video: Tensor
+    targets: dict[str, Tensor]
+    places: Tensor
+    camera: Tensor
 
 
 class Lessons:
@@ -38,8 +55,8 @@ class Lessons:
         self.shown, self.block = shown, block
         self._kept: dict[int, tuple[Tensor, list[Scene]]] = {}
 
-    def batch(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Pixels [b 3 t h w] in [-1, 1] and the labels' numbers [b] of a step."""
+    def batch(self, step: int) -> Lesson:
+        """The lesson of a step."""
         blocks, place = divmod(step, self.block * self.shown)
         part = blocks * self.block + place % self.block
         if place == 0:
@@ -50,13 +67,34 @@ class Lessons:
         films, scenes = self._kept[part]
         mirror = uniform(self.seed, "mirror", step, (self.size,)) < 0.5
         films = torch.where(mirror[:, None, None, None, None], films.flip(3), films)
+        side = torch.where(mirror, -1.0, 1.0)[:, None]
+        places = torch.stack([whereabouts(self.config, one) for one in scenes])
+        eyes = torch.stack([eye(self.config, one) for one in scenes])
+        places[..., 0] *= side
+        eyes[..., 0] *= side
         scenes = [mirrored(s) if turned else s for s, turned in zip(scenes, mirror.tolist())]
-        return degraded(films, self.seed, step), self.config.targets(scenes)
+        return Lesson(degraded(films, self.seed, step), self.config.targets(scenes), places, eyes)
 
 
 def rendered(config: ProbeConfig, scenes: Sequence[Scene]) -> Tensor:
     """The scenes' films in the probe's shape, uint8 [b t h w c]."""
     return render(scenes, frames=config.frames, height=config.height, width=config.width)
+
+
+def whereabouts(config: ProbeConfig, shown: Scene) -> Tensor:
+    """x (to the right) and y (down) of the subject's centre in each frame, [t 2]; the picture's edges are at -1 and 1."""
+    seen = view(config.height, config.width)
+    found = []
+    for moment in times(config.frames):
+        at, by = pose(shown, moment), camera(shown, moment)
+        found.append(((at.x - by.x) * by.zoom / seen.half_width, -at.y * by.zoom / seen.half_height))
+    return torch.tensor(found)
+
+
+def eye(config: ProbeConfig, shown: Scene) -> Tensor:
+    """How far the camera is to the right, in world units, and the logarithm of its zoom, in each frame, [t 2]."""
+    cameras = [camera(shown, moment) for moment in times(config.frames)]
+    return torch.tensor([(by.x, math.log(by.zoom)) for by in cameras])
 
 
 def mirrored(shown: Scene) -> Scene:
@@ -111,19 +149,39 @@ def _stains(seed: int, row: int, step: int, shape: Sequence[int]) -> Tensor:
 
 
 class ProbeTask:
-    """The mean of the attributes' cross entropies."""
+    """The mean of the attributes' cross entropies; and that of where the streams look for the subject, for a start."""
 
     def __init__(self, probe: Probe) -> None:
         self.model: nn.Module = probe
+        self.probe = probe
 
-    def loss(
-        self, batch: tuple[Tensor, dict[str, Tensor]], *, noise: Noise, step: int
-    ) -> tuple[Tensor, dict[str, float]]:
-        video, targets = batch
-        logits = self.model(video)
+    def loss(self, batch: Lesson, *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
+        device = next(self.probe.parameters()).device
+        targets = {name: target.to(device) for name, target in batch.targets.items()}
+        logits, seen = self.probe.shown(batch.video.to(device))
         losses = [F.cross_entropy(logits[name], target) for name, target in targets.items()]
-        hits = {name: float((logits[name].argmax(1) == target).float().mean()) for name, target in targets.items()}
-        return torch.stack(losses).mean(), hits
+        missed = [missing(stream, batch.places.to(device)) for stream in seen]
+        figures = {name: float((logits[name].argmax(1) == target).float().mean()) for name, target in targets.items()}
+        wrong = turned(seen[1], batch.camera.to(device))
+        figures |= {"missed": float(missed[0].detach()), "turned": float(wrong.detach())}
+        return torch.stack(losses).mean() + LOOKING * torch.stack(missed).mean() + FOLLOWING * wrong, figures
+
+
+def missing(seen: Seen, places: Tensor) -> Tensor:
+    """The cross entropy of where a stream found the subject against where it is [b t 2]; frames without it do not count."""
+    height, width = seen.found.shape[-2:]
+    x, y = places[:, seen.moments].unbind(-1)
+    inside = (x.abs() < 1) & (y.abs() < 1)
+    column = ((x + 1) / 2 * width).long().clamp(0, width - 1)
+    row = ((y + 1) / 2 * height).long().clamp(0, height - 1)
+    surprise = -seen.found.flatten(2).gather(2, (row * width + column)[..., None])[..., 0]
+    return (surprise * inside).sum() / inside.sum().clamp(min=1)
+
+
+def turned(seen: Seen, camera: Tensor) -> Tensor:
+    """The mean distance between how a stream thinks that the camera moved and how it did [b t 2]."""
+    now, then = zip(*seen.pairs)
+    return (seen.camera - (camera[:, list(then)] - camera[:, list(now)])).abs().mean()
 
 
 def train_probe(
@@ -132,9 +190,10 @@ def train_probe(
     steps: int = STEPS,
     watch: Watch | None = None,
     *,
-    batch: int = 32,
+    batch: int = 16,
     lr: float = 2e-3,
     held_out: int = HELD_OUT,
+    device: torch.device | str = "cpu",
     log: Callable[[int, float, dict[str, float]], None] | None = None,
 ) -> Probe:
     """A probe for films of this shape, trained and examined; the same seed gives the same probe on the same machine.
@@ -148,12 +207,20 @@ def train_probe(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, "probe weights"))
-        probe = Probe(config)
+        probe = Probe(config).to(device)
     settings = StageSettings(
-        steps=steps, batch=batch, clips=steps * batch, lr=lr, warmup=min(50, steps), weight_decay=0.02, ema=0.0
+        steps=steps,
+        batch=batch,
+        clips=steps * batch,
+        lr=lr,
+        warmup=min(50, steps),
+        weight_decay=0.02,
+        ema=0.0,
     )
     lessons = Lessons(config, key(seed, "probe lessons"), batch)
-    for report in train(ProbeTask(probe), lessons.batch, settings, State.fresh(probe, settings), seed=seed):
+    for report in train(
+        ProbeTask(probe), lessons.batch, settings, State.fresh(probe, settings), seed=seed, device=device
+    ):
         if watch:
             watch("training the probe", report.step, steps)
         if log:

@@ -12,32 +12,49 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitascope.data.clips import to_pixels
 from vitascope.errors import BadModel
+from vitascope.evaluation.streams import Look, Motion, Seen
 from vitascope.storybook import ATTRIBUTES, Scene
 from vitascope.tensors import fill, read, write
 
 WEIGHTS, ABOUT = "probe.safetensors", "probe.json"
+LARGEST = 4096  # for any number of a config: far above what is of use, and small enough to build
 ENOUGH = 0.95
 """The accuracy on real renders below which an attribute is called unmeasured."""
 
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """What a probe looks at and what it tells apart."""
+    """What a probe looks at and what it tells apart. Raises ValueError for what cannot be built."""
 
     frames: int = 17
     height: int = 64
     width: int = 128
     attributes: Mapping[str, Sequence[str]] = field(default_factory=lambda: dict(ATTRIBUTES))
-    widths: tuple[int, int, int] = (32, 48, 96)
-    """Channels of the first three convolutions, which make the picture 4, 4 and 8 times smaller."""
+    look: tuple[int, int, int] = (32, 64, 96)
+    """Channels where pictures are 2, 4 and 8 times smaller."""
+    motion: tuple[int, int, int] = (32, 48, 64)
+    """Channels where pictures are 4 and 8 times smaller, and where they are joined with what moved."""
+    moments: int = 5
+    """How many pictures are looked at sharply."""
     maps: int = 8
     """How many places the probe looks at in each frame."""
-    hidden: int = 96
+    hidden: int = 128
+
+    def __post_init__(self) -> None:
+        numbers = (self.frames, self.height, self.width, self.maps, self.hidden, self.moments)
+        widths = (*self.look, *self.motion)
+        if any(type(n) is not int or not 1 <= n <= LARGEST for n in (*numbers, *widths)):
+            raise ValueError(f"expected whole numbers from 1 to {LARGEST}, got {numbers} and the widths {widths}")
+        if len(self.look) != 3 or len(self.motion) != 3 or self.look[2] % self.maps or self.motion[2] % self.maps:
+            raise ValueError(f"expected three widths a stream, the last divisible by {self.maps} maps, got {widths}")
+        if min(self.height, self.width) < 8:
+            raise ValueError(f"expected sides of at least 8 pixels, got {self.height}x{self.width}")
+        if not self.attributes or not all(self.attributes.values()):
+            raise ValueError(f"expected attributes with their values, got {self.attributes}")
 
     def targets(self, scenes: Sequence[Scene]) -> dict[str, Tensor]:
         """The scenes' labels as numbers, [b] for each attribute."""
@@ -64,58 +81,37 @@ class Schooling:
 
 
 class Probe(nn.Module):
-    """Convolutions in space and time, a few places that are looked at in each frame, and one head an attribute.
-
-    Pooling is by spatial attention, which also tells where it looked (the spatial soft argmax of Levine et al. 2016,
-    arXiv:1504.00702): what an object is stays apart from where it is, and the frames' order is kept to the end, so that
-    motion can be read.
-    """
+    """Two streams and one head an attribute, after SlowFast (Feichtenhofer et al. 2019, arXiv:1812.03982): what there is, seen
+    sharply at a few moments, and how it moves, seen coarsely between them."""
 
     def __init__(self, config: ProbeConfig) -> None:
         super().__init__()
         self.config = config
         self.schooling: Schooling | None = None
-        a, b, c = config.widths
-        self.features = nn.Sequential(
-            _convolution(3, a, (1, 4, 4), (1, 4, 4)),
-            _convolution(a, b, (3, 3, 3), (2, 1, 1)),
-            _convolution(b, c, (3, 3, 3), (1, 2, 2)),
-        )
-        self.further = nn.Sequential(_convolution(c, c, (1, 3, 3), (1, 1, 1)), _convolution(c, c, (3, 1, 1), (1, 1, 1)))
-        self.where = nn.Conv3d(c, config.maps, 1)
-        self.what = nn.Conv3d(c, c, 1)
-        moments = (config.frames + 1) // 2
-        self.joined = nn.Linear(moments * (2 * c + 2 * config.maps), config.hidden)
+        self.look = Look(config.frames, config.look, config.moments, config.maps)
+        self.motion = Motion(config.frames, config.motion, config.maps)
+        told = self.look.told + self.motion.told
+        self.joined = nn.Sequential(nn.LayerNorm(told), nn.Linear(told, config.hidden), nn.SiLU())
         self.heads = nn.ModuleDict({name: nn.Linear(config.hidden, len(v)) for name, v in config.attributes.items()})
 
     def forward(self, video: Tensor) -> dict[str, Tensor]:
         """Video [b 3 t h w] in [-1, 1], of the config's shape -> logits [b n] for each attribute."""
+        return self.shown(video)[0]
+
+    def shown(self, video: Tensor) -> tuple[dict[str, Tensor], tuple[Seen, Seen]]:
+        """The logits, and what either stream saw."""
         wanted = (3, self.config.frames, self.config.height, self.config.width)
         if video.ndim != 5 or video.shape[1:] != wanted:
             raise ValueError(f"video: expected [b {' '.join(map(str, wanted))}], got {list(video.shape)}")
-        x = self.features(video.contiguous(memory_format=torch.channels_last_3d))
-        x = x + self.further(x)
-        told = F.silu(self.joined(self._seen(x).flatten(1)))
-        return {name: head(told).float() for name, head in self.heads.items()}
-
-    def _seen(self, x: Tensor) -> Tensor:
-        """Features [b c t h w] -> what is seen at each moment [b t 2c+2m]: at the places looked at, their coordinates, and on
-        the whole."""
-        height, width = x.shape[-2:]
-        attention = self.where(x).flatten(3).float().softmax(-1)  # [b m t hw]
-        values = self.what(x).unflatten(1, (self.config.maps, -1)).flatten(4).float()  # [b m c/m t hw]
-        looked = torch.einsum("bmtp,bmctp->btmc", attention, values).flatten(2)
-        rows = torch.linspace(-1, 1, height, device=x.device).repeat_interleave(width)
-        columns = torch.linspace(-1, 1, width, device=x.device).repeat(height)
-        places = torch.einsum("bmtp,kp->btmk", attention, torch.stack((columns, rows))).flatten(2)
-        whole = x.float().mean((-2, -1)).transpose(1, 2)
-        return torch.cat((looked, places, whole), -1)
+        seen = self.look(video), self.motion(video)
+        told = self.joined(torch.cat([stream.told for stream in seen], 1))
+        return {name: head(told).float() for name, head in self.heads.items()}, seen
 
     @torch.no_grad()
     def read(self, films: Tensor, rows: int = 16) -> list[dict[str, str]]:
         """What each film, uint8 [b t h w c], shows: a value for each attribute."""
         self.eval()
-        device = self.joined.weight.device
+        device = next(self.parameters()).device
         found: list[dict[str, str]] = []
         for chunk in films.split(rows):
             logits = self(to_pixels(chunk.to(device)))
@@ -150,7 +146,7 @@ class Probe(nn.Module):
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             config, schooling = about["config"], about["schooling"]
             config["attributes"] = {name: tuple(values) for name, values in config["attributes"].items()}
-            probe = Probe(ProbeConfig(**config | {"widths": tuple(config["widths"])}))
+            probe = Probe(ProbeConfig(**config | {name: tuple(config[name]) for name in ("look", "motion")}))
             probe.schooling = Schooling(**schooling) if schooling else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadModel(
@@ -158,12 +154,3 @@ class Probe(nn.Module):
             ) from error
         fill(probe, read(folder / WEIGHTS), origin=str(folder / WEIGHTS))
         return probe.eval()
-
-
-def _convolution(inputs: int, outputs: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> nn.Module:
-    time, rows, columns = (side // 2 if side % 2 else 0 for side in kernel)
-    return nn.Sequential(
-        nn.Conv3d(inputs, outputs, kernel, stride, (time, rows, columns), bias=False),
-        nn.BatchNorm3d(outputs),
-        nn.SiLU(),
-    )

@@ -100,7 +100,7 @@ def probe_for(engine: Engine, folder: Path | None = None, *, steps: int = STEPS,
         raise BadModel(
             f"{place}: there is something there and it is no probe; name a folder that holds one, or that does not exist yet"
         )
-    probe = train_probe(engine.recipe.video, steps=steps, watch=watch)
+    probe = train_probe(engine.recipe.video, steps=steps, watch=watch, device=engine.device)
     if place is not None:
         probe.save(place)
     return probe.to(engine.device)

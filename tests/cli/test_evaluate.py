@@ -1,0 +1,137 @@
+"""vitascope evaluate: what it prints, keeps and refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from vitascope.cli.evaluate import SPLITS
+from vitascope.errors import BadModel
+from vitascope.evaluation import Probe, ProbeConfig, Result, Schooling, probe_for, report
+from vitascope.evaluation.progress import Watch
+from vitascope.evaluation.scenes import Split
+from vitascope.media import record_of
+from vitascope.recipe import ClipShape
+from vitascope.storybook import ATTRIBUTES
+
+Run = Callable[..., Any]
+QUICK = ("--prompts", "3", "--steps", "1", "--device", "cpu")
+
+
+def make_probe(folder: Path, frames: int = 5, accuracy: float = 0.97) -> Path:
+    """A probe that was never trained and says that it was, the colours apart."""
+    probe = Probe(ProbeConfig(frames, 32, 48, look=(4, 4, 8), motion=(4, 4, 8), maps=2, hidden=4))
+    probe.schooling = Schooling(0, 1, 1, 500, dict.fromkeys(ATTRIBUTES, accuracy) | {"colour": 0.9}, {})
+    probe.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a probe in it."""
+    folder = tmp_path_factory.mktemp("evaluate") / "model"
+    shutil.copytree(toy, folder)
+    make_probe(folder / "probe")
+    return folder
+
+
+def test_a_table_for_a_person_and_files_for_later(vitascope: Run, model: Path) -> None:
+    told = vitascope("evaluate", "--model", model, "--guidance", "3", "--out", "figures/first", *QUICK)
+    assert told.code == 0
+    for name in ATTRIBUTES:
+        assert f" {name} " in told.out
+    (row,) = (line for line in told.out.splitlines() if line.startswith(" colour "))
+    assert "unmeasured" in row
+    assert "90.0 %" in row
+    assert told.out.count("unmeasured") == 1
+    assert "3 films of withheld combinations, 1 steps of unipc, guidance 3.0" in told.out
+    assert told.json[-1]["doing"] == "measuring the text tower"
+    result = Result.parse(Path("figures/first/results.json").read_text())
+    assert len(result.adherence.films) == 3
+    sheet = record_of("figures/first/films.png")
+    assert [one["shot"]["prompt"] for one in sheet["sheet"]] == [film.prompt for film in result.adherence.films]
+    assert sorted(path.name for path in Path("figures/first").iterdir()) == ["films.png", "results.json"]
+
+
+def test_json_is_the_same_result_every_time(vitascope: Run, model: Path) -> None:
+    command = ("evaluate", "--model", model, "--split", "seen", "--json", *QUICK)
+    told, again = vitascope(*command), vitascope(*command)
+    assert (told.code, told.files) == (0, [])
+    assert told.out == again.out
+    result = Result.parse(told.out)
+    assert result.adherence.split == "seen"
+    assert json.loads(told.out)["adherence"]["whole"]["of"] == 3
+
+
+def test_nothing_is_replaced_unasked(vitascope: Run, model: Path) -> None:
+    Path("figures").mkdir()
+    Path("figures/results.json").write_text("mine")
+    told = vitascope("evaluate", "--model", model, "--out", "figures", *QUICK)
+    assert (told.code, len(told.err)) == (2, 1)
+    assert "results.json already; " in told.err[0]
+    assert Path("figures/results.json").read_text() == "mine"
+    assert vitascope("evaluate", "--model", model, "--out", "figures", "--force", *QUICK).code == 0
+    assert Result.parse(Path("figures/results.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (("--prompts", "0"), "a whole number from 1 to 10000"),
+        (("--prompts", "1e3"), "a whole number from 1 to 10000"),
+        (("--probe-steps", "-1"), "a whole number"),
+        (("--split", "witheld"), "did you mean withheld"),
+        (("--steps", "0"), "steps"),
+        (("--solver", "unicp"), "unipc"),
+        (("--guidance", "nan"), "guidance"),
+        (("--shift", "-1"), "shift"),
+        (("--device", "tpu"), "choose auto, cpu"),
+        (("--out", "taken"), "is a file; name a folder"),
+        (("--out", "taken/further"), "is a file; name a folder"),
+        (("--probe", "taken"), "no probe"),
+        (("--probe", "narrow"), "trained on 9 frames of 48x32 and this model makes 5"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_sentence(vitascope: Run, model: Path, wrong: tuple[str, str], why: str) -> None:
+    Path("taken").write_text("mine")
+    make_probe(Path("narrow"), frames=9)
+    told = vitascope("evaluate", "--model", model, *wrong)
+    assert (told.code, told.out, len(told.err)) == (2, "", 1)
+    assert why in told.err[0]
+    assert (told.files, Path("taken").read_text()) == (["narrow", "taken"], "mine")
+
+
+def test_a_probe_that_is_missing_is_trained_once_and_kept(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vitascope.engine import Engine
+
+    trained: list[tuple[ClipShape, int]] = []
+
+    def train_probe(video: ClipShape, *, steps: int, watch: Watch | None, device: object) -> Probe:
+        trained.append((video, steps))
+        return Probe(ProbeConfig(5, 32, 48, look=(4, 4, 8), motion=(4, 4, 8), maps=2, hidden=4))
+
+    monkeypatch.setattr(report, "train_probe", train_probe)
+    shutil.copytree(toy, tmp_path / "model")
+    engine = Engine.load(tmp_path / "model", "cpu")
+    first, again = probe_for(engine, steps=7), probe_for(engine, steps=7)
+    assert trained == [(engine.recipe.video, 7)]
+    assert first.config == again.config
+    assert (tmp_path / "model" / "probe" / "probe.safetensors").is_file()
+    probe_for(engine, tmp_path / "other" / "probe")
+    assert len(trained) == 2
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(BadModel, match="something there and it is no probe"):
+        probe_for(engine, tmp_path / "full")
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+
+def test_the_command_knows_the_splits_without_torch() -> None:
+    assert get_args(Split) == SPLITS

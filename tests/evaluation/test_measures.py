@@ -1,0 +1,290 @@
+"""The measures: known values, and films whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from vitascope.data.clips import to_pixels
+from vitascope.engine import Engine
+from vitascope.errors import BadModel, BadShot
+from vitascope.evaluation.adherence import Adherence, Share, adherence, generated
+from vitascope.evaluation.fidelity import SAME, fidelity, psnr, reconstructed
+from vitascope.evaluation.probe import Probe, ProbeConfig, Schooling
+from vitascope.evaluation.report import Result, evaluate
+from vitascope.evaluation.retrieval import found, retrieval
+from vitascope.evaluation.scenes import SEED, real, scenes
+from vitascope.physics.solvers import Step
+from vitascope.recipe import ClipShape, Recipe
+from vitascope.shot import Shot
+from vitascope.storybook import ATTRIBUTES, plain, withheld
+from vitascope.training.run import complete, fresh
+
+VIDEO = ClipShape(frames=5, height=16, width=32, fps=8)
+STAGE = {"steps": 1, "batch": 1, "clips": 1, "lr": 1e-3}
+TABLE: dict[str, Any] = {
+    "name": "small",
+    "seed": 11,
+    "video": VIDEO.model_dump(),
+    "codec": {
+        "z": 4,
+        "base": 8,
+        "mults": [1, 1, 1],
+        "blocks": 1,
+        "temporal": [True, True],
+        "patch": 2,
+        "residual": True,
+    },
+    "text": {
+        "vocab": 0,
+        "text_length": 32,
+        "text_width": 16,
+        "text_layers": 1,
+        "text_heads": 2,
+        "image": [16, 32],
+        "patch": 16,
+        "vision_width": 16,
+        "vision_layers": 1,
+        "vision_heads": 2,
+        "embed": 16,
+        "causal": False,
+    },
+    "network": {
+        "width": 24,
+        "heads": 1,
+        "layers": 1,
+        "ffn": 32,
+        "text_width": 16,
+        "freq_width": 16,
+        "in_channels": 4,
+        "out_channels": 4,
+    },
+    "defaults": {"steps": 2, "solver": "euler"},
+    "stages": {"codec": STAGE, "clip": STAGE, "diffusion": STAGE},
+}
+
+
+@cache
+def truth(count: int) -> Tensor:
+    return real(VIDEO, scenes(count))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(fresh(complete(Recipe.of(TABLE))).settle(autocast=False))
+
+
+class Oracle(Probe):
+    """A probe that knows the true films of the evaluation's scenes, and reads the first value in all others."""
+
+    def __init__(self, count: int, accuracy: Mapping[str, float] | None = None) -> None:
+        super().__init__(
+            ProbeConfig(VIDEO.frames, VIDEO.height, VIDEO.width, look=(4, 4, 8), motion=(4, 4, 8), maps=2, hidden=4)
+        )
+        shown = scenes(count)
+        self.known = {f.numpy().tobytes(): s for f, s in zip(truth(count), shown)}
+        accuracy = dict.fromkeys(ATTRIBUTES, 0.99) | dict(accuracy or {})
+        self.schooling = Schooling(0, 1, 1, 1000, accuracy, accuracy)
+
+    def read(self, films: Tensor, rows: int = 16) -> list[dict[str, str]]:
+        found = [self.known.get(film.numpy().tobytes()) for film in films]
+        return [{name: getattr(s, name) if s else values[0] for name, values in ATTRIBUTES.items()} for s in found]
+
+
+class Perfect:
+    """The part of an engine that makes films: its latents are pixels, its codec changes nothing, and the film of seed i is
+    the true film of scene i + `off`."""
+
+    def __init__(self, count: int, off: int = 0, spoil: float = 0.0) -> None:
+        self.films = to_pixels(truth(count)).roll(-off, 0)
+        self.spoil = spoil
+        self.recipe = SimpleNamespace(video=VIDEO)
+        self.device = torch.device("cpu")
+        self.codec = SimpleNamespace(encode=lambda video: video, decode=lambda latent: iter(latent.split(2, dim=2)))
+        self.prompts: list[str] = []
+
+    def prepare(self, shot: Shot) -> Shot:
+        return shot.filled(VIDEO.model_dump() | {"steps": 4, "guidance": 1.0, "solver": "euler", "shift": 1.0})
+
+    def sample(self, *shots: Shot) -> Iterator[Step]:
+        self.prompts += [shot.prompt for shot in shots]
+        x = self.films[[shot.seed for shot in shots if shot.seed is not None]] + self.spoil
+        yield Step(3, 0.0, x, x)
+
+
+def told(count: int, off: int = 0, accuracy: Mapping[str, float] | None = None) -> Adherence:
+    return adherence(cast(Engine, Perfect(count, off)), Oracle(count, accuracy), count)
+
+
+def test_psnr_has_its_known_values() -> None:
+    black = torch.zeros(3, 2, 4, 4, 3, dtype=torch.uint8)
+    other = black.clone()
+    other[1] = 1
+    other[2] = 255
+    assert psnr(black, other).tolist() == pytest.approx([math.inf, 20 * math.log10(255), 0.0])
+    with pytest.raises(ValueError, match="uint8 of one shape"):
+        psnr(black, other.float())
+    with pytest.raises(ValueError, match="uint8 of one shape"):
+        psnr(black, other[:1])
+
+
+def test_fidelity_of_a_codec_that_changes_nothing_and_of_one_that_does() -> None:
+    perfect = fidelity(cast(Engine, Perfect(1)), 10)
+    assert (perfect.psnr, perfect.lowest) == (SAME, SAME)
+    duller = Perfect(1)
+    duller.codec.decode = lambda latent: iter([latent * 0.9])
+    measured = fidelity(cast(Engine, duller), 10)
+    films = real(VIDEO, scenes(10))
+    each = psnr(films, reconstructed(cast(Engine, duller), films, rows=3))
+    assert measured.psnr == pytest.approx(float(each.mean()))
+    assert measured.lowest == pytest.approx(float(each.min()))
+    counts = {name: sum(s.weather == name for s in scenes(10)) for name in measured.weather}
+    together = sum(value * counts[name] for name, value in measured.weather.items()) / 10
+    assert together == pytest.approx(measured.psnr)
+
+
+def test_retrieval_of_perfect_wrong_and_empty_embeddings() -> None:
+    perfect = torch.eye(20)
+    assert tuple(vars(found(perfect, perfect)).values()) == (1.0, 1.0)
+    wrong = found(perfect, perfect.roll(1, 0))
+    assert (wrong.top1, wrong.top5) == (0.0, 0.0)
+    empty = torch.ones(20, 3)
+    assert found(empty, empty).top5 == 0.0, "vectors that are all the same know nothing"
+    third = torch.eye(20) + 2 * torch.eye(20).roll(1, 1) + 2 * torch.eye(20).roll(2, 1)
+    assert (found(perfect, third.T).top1, found(perfect, third.T).top5) == (0.0, 1.0)
+
+
+def test_retrieval_asks_for_each_clip_with_its_own_caption(engine: Engine) -> None:
+    shown = scenes(12)
+    vectors = dict(zip([plain(s) for s in shown], torch.eye(12)))
+    films = to_pixels(real(VIDEO, shown))
+    rows = {film.numpy().tobytes(): row for film, row in zip(films, torch.eye(12))}
+    clip = SimpleNamespace(encode_video=lambda v: torch.stack([rows[film.numpy().tobytes()] for film in v]))
+    text = SimpleNamespace(clip=clip, embed=lambda prompts: torch.stack([vectors[p] for p in prompts]))
+    knowing = SimpleNamespace(text=text, recipe=engine.recipe, device=engine.device)
+    measured = retrieval(cast(Engine, knowing), 12)
+    assert (measured.video.top1, measured.text.top1) == (1.0, 1.0)
+    assert measured.chance.top1 == pytest.approx(1 / 12)
+    assert measured.chance.top5 == pytest.approx(5 / 12)
+
+
+def test_a_share_knows_how_sure_it_is() -> None:
+    assert Share(0, 10).interval == pytest.approx((0.0, 0.27753), abs=1e-4)
+    assert Share(5, 10).interval == pytest.approx((0.23659, 0.76341), abs=1e-4)
+    assert Share(160, 200).interval == pytest.approx((0.73923, 0.84959), abs=1e-4)
+    assert math.isnan(Share(0, 0).value)
+
+
+def test_scenes_are_withheld_or_not_as_asked_and_always_the_same() -> None:
+    for split in ("withheld", "seen"):
+        shown = scenes(30, split)
+        assert {withheld(s.subject, s.colour, s.action, s.place) for s in shown} == {split == "withheld"}
+        assert shown == scenes(40, split)[:30]
+    assert SEED > 2**32, "no recipe's seed"
+
+
+def test_films_that_are_true_reach_what_the_probe_reads_of_true_films() -> None:
+    measured = told(20)
+    for row in measured.attributes:
+        assert row.generated == row.real == row.codec == Share(20, 20)
+        assert sum(share.of for share in row.values.values()) == 20
+    assert (measured.mean, measured.whole) == (1.0, Share(20, 20))
+    assert [film.seed for film in measured.films] == list(range(20))
+    assert [film.prompt for film in measured.films] == [plain(s) for s in scenes(20)]
+
+
+def test_films_of_other_scenes_reach_chance() -> None:
+    count = 100
+    measured = told(count, off=1)
+    for row in measured.attributes:
+        assert row.real.value == 1.0
+        low, high = row.generated.interval
+        assert low - 0.05 < row.chance < high + 0.05, row.attribute
+        assert row.generated.value < 0.6
+    assert measured.whole.value < 0.05
+
+
+def test_a_few_wrong_films_are_counted_where_they_are_wrong() -> None:
+    right, wrong = scenes(20), scenes(20)[1:] + scenes(20)[:1]
+    measured = told(20, off=1)
+    for row in measured.attributes:
+        hits = dict.fromkeys(row.values, 0)
+        for a, b in zip(right, wrong):
+            hits[getattr(a, row.attribute)] += getattr(a, row.attribute) == getattr(b, row.attribute)
+        assert {value: share.hits for value, share in row.values.items()} == hits
+        assert row.generated.hits == sum(hits.values())
+
+
+def test_what_the_probe_reads_badly_is_called_unmeasured_and_not_counted() -> None:
+    measured = told(20, off=1, accuracy={"colour": 0.949, "place": 0.95})
+    assert {row.attribute: row.measured for row in measured.attributes} == {n: n != "colour" for n in ATTRIBUTES}
+    counted = [row.generated.value for row in measured.attributes if row.attribute != "colour"]
+    assert measured.mean == pytest.approx(sum(counted) / len(counted))
+    nothing = told(8, accuracy=dict.fromkeys(ATTRIBUTES, 0.5))
+    assert nothing.mean is None
+
+
+def test_a_probe_of_another_shape_is_refused() -> None:
+    probe = Probe(ProbeConfig(frames=9, height=16, width=32))
+    with pytest.raises(BadModel, match="9 frames of 32x16 and this model makes 5 of 32x16; "):
+        adherence(cast(Engine, Perfect(1)), probe, 1)
+
+
+@pytest.mark.parametrize("attributes", [{"mood": ("warm", "cold")}, {"light": ("night", "day", "dusk", "morning")}])
+def test_a_probe_of_another_world_is_refused(attributes: dict[str, tuple[str, ...]]) -> None:
+    probe = Probe(ProbeConfig(VIDEO.frames, VIDEO.height, VIDEO.width, attributes))
+    with pytest.raises(BadModel, match=f"'{next(iter(attributes))}' is not what the storybook shows; "):
+        adherence(cast(Engine, Perfect(1)), probe, 1)
+
+
+def test_a_walk_that_leaves_the_numbers_is_told() -> None:
+    with pytest.raises(FloatingPointError, match="seeds 0 to 2 left the numbers"):
+        adherence(cast(Engine, Perfect(3, spoil=math.nan)), Oracle(3), 3)
+
+
+def test_films_are_those_of_the_engine(engine: Engine) -> None:
+    shown = scenes(3)
+    (batch,) = generated(engine, shown, {"steps": 3})
+    shots, films = batch
+    assert [(shot.prompt, shot.seed, shot.steps) for shot in shots] == [(plain(s), i, 3) for i, s in enumerate(shown)]
+    alone = engine.generate(shots[2]).frames
+    assert (films[2].int() - alone.int()).abs().max() <= 1
+    with pytest.raises(BadShot, match="steps"):
+        next(generated(engine, shown, {"steps": 0}))
+
+
+def test_everything_together_is_deterministic_and_survives_json(engine: Engine) -> None:
+    heard: list[tuple[str, int, int]] = []
+    seen: list[tuple[int, ...]] = []
+
+    def measured() -> Result:
+        return evaluate(
+            engine,
+            Oracle(3, {"light": 0.5}),
+            prompts=3,
+            like={"guidance": 2.0},
+            clips=4,
+            pool=4,
+            watch=lambda *what: heard.append(what),
+            film=lambda shot, frames: seen.append((shot.seed or 0, *frames.shape)),
+        )
+
+    first, again = measured(), measured()
+    assert first == again
+    assert Result.parse(first.json()) == first
+    assert first.walk == {"steps": 2, "solver": "euler", "guidance": 2.0, "shift": 3.0}
+    assert seen == [(seed, 5, 16, 32, 3) for seed in (0, 1, 2)] * 2
+    for doing in {doing for doing, _, _ in heard}:
+        counts = [(step, of) for what, step, of in heard if what == doing]
+        assert counts[-1][0] == counts[-1][1], f"{doing} ends when it is done"
+    with pytest.raises(BadModel, match="the entry"):
+        Result.parse('{"model": "small"}')
+    with pytest.raises(BadModel):
+        Result.parse("not json")
