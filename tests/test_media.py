@@ -292,7 +292,7 @@ def broken(folder: Path) -> dict[str, tuple[Path, str]]:
         "cut.webm": (webm.read_bytes()[:-1500], "ends too early"),
         "cut.gif": (gif.read_bytes()[:-1500], "ends too early"),
         "cut.png": (png.read_bytes()[:-50], "cannot be read"),
-        "flipped.mp4": (bytes(data), "cannot be read"),
+        "flipped.mp4": (bytes(data), "or make the file again"),
         "playlist.mp4": (
             b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\ngood.mp4\n#EXT-X-ENDLIST\n",
             "cannot be read",

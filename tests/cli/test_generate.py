@@ -149,12 +149,19 @@ def test_another_model_or_version_is_told(vitascope: Run, toy: Path) -> None:
         assert warning.isprintable()
 
 
-def test_a_record_never_chooses_a_folder(vitascope: Run, toy: Path) -> None:
-    film = Video(torch.zeros(1, 16, 16, 3, dtype=torch.uint8), 8.0, {"shot": {"prompt": "a"}, "model": str(toy)})
-    film.save("a.png")
-    told = vitascope("generate", "--from", "a.png", "--output", "b.mp4", "--frames", "1")
-    assert str(toy) not in "".join(told.err)
-    assert "b.mp4" not in told.files or record_of("b.mp4")["model"] != "toy"
+@pytest.mark.parametrize(
+    ("model", "asked"), [("storybook", "storybook"), ("toy", None), ("/models/toy", None), ("../toy", None), (3, None)]
+)
+def test_a_record_never_chooses_a_folder(
+    vitascope: Run, toy: Path, monkeypatch: pytest.MonkeyPatch, model: Any, asked: str | None
+) -> None:
+    record = {"shot": {"prompt": "a"}, "model": str(toy) if model == "toy" else model}
+    Video(torch.zeros(1, 16, 16, 3, dtype=torch.uint8), 8.0, record).save("a.png")
+    names: list[Any] = []
+    load = Engine.load
+    monkeypatch.setattr(Engine, "load", lambda name, device: names.append(name) or load(toy, device))
+    assert vitascope("generate", "--from", "a.png", "--output", "b.mp4").code == 0
+    assert names == [asked]
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def opened(path: Name) -> Iterator[tuple[av.container.InputContainer, Any]]:
                 yield container, container.streams.video[0]
         except av.error.FFmpegError as error:
             reason = (error.strerror or "unknown error").lower()
-            raise BadMedia(f"{path}: it cannot be read as a film ({reason}); make or fetch the file again.") from error
+            raise BadMedia(f"{path}: it cannot be read as a film ({reason}); fetch or make the file again.") from error
 
 
 @contextmanager
