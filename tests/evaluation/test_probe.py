@@ -17,10 +17,12 @@ from vitascope.evaluation.lessons import (
     Lessons,
     degraded,
     examine,
+    eye,
     mirrored,
     missing,
     rendered,
     train_probe,
+    turned,
     whereabouts,
 )
 from vitascope.evaluation.probe import ENOUGH, Probe, ProbeConfig, Schooling
@@ -178,13 +180,49 @@ def test_the_subject_is_where_the_lesson_says() -> None:
 
 def test_what_was_missed_is_the_log_share_of_the_true_place() -> None:
     shares = torch.tensor([[0.1, 0.2], [0.3, 0.4]])
-    seen = Seen(torch.zeros(1, 1), [0, 2], shares.log().expand(1, 2, 2, 2))
+    seen = Seen(torch.zeros(1, 1), [0, 2], shares.log().expand(1, 2, 2, 2), [], torch.zeros(1, 0, 2))
     places = torch.tensor([[[-0.5, -0.5], [9.0, 9.0], [0.5, 0.5]]])  # frame 1 is not looked at
     assert float(missing(seen, places)) == pytest.approx(-(math.log(0.1) + math.log(0.4)) / 2)
     places[0, 2] = torch.tensor([1.5, 0.5])  # outside: nobody can be asked to look there
     assert float(missing(seen, places)) == pytest.approx(-math.log(0.1))
     places[:] = 2.0
     assert float(missing(seen, places)) == 0.0
+
+
+def test_the_camera_goes_where_the_lesson_says() -> None:
+    one = scene(8, 0, "any")
+    paths = {name: eye(TINY, replace(one, camera=name)) for name in ATTRIBUTES["camera"]}
+    moves = {name: (path[-1] - path[0]).sign().tolist() for name, path in paths.items()}
+    assert moves == {
+        "still": [0, 0],
+        "pans left": [-1, 0],
+        "pans right": [1, 0],
+        "zooms in": [0, 1],
+        "zooms out": [0, -1],
+    }
+    camera = torch.stack(list(paths.values()))
+    pairs = [(0, 1), (0, 4)]
+    true = torch.stack([camera[:, b] - camera[:, a] for a, b in pairs], 1)
+    seen = Seen(torch.zeros(5, 1), [], torch.zeros(0), pairs, true)
+    assert float(turned(seen, camera)) == 0.0
+    assert float(turned(seen._replace(camera=true + 0.5), camera)) == pytest.approx(0.5)
+
+
+def test_a_mirrored_lesson_is_mirrored_throughout() -> None:
+    lessons = Lessons(TINY, 4, 8, shown=2, block=1)
+    first, again = lessons.batch(0), lessons.batch(1)
+    labels = lessons.config.targets
+    true = [scene(lessons.seed, row, "any") for row in range(8)]
+    for lesson in (first, again):
+        for row, one in enumerate(true):
+            plain, other = (
+                bool((labels([s])["place"] == lesson.targets["place"][row]).all()) for s in (one, mirrored(one))
+            )
+            assert plain == other, "the place has no sides"
+            sides = [torch.allclose(lesson.places[row, :, 0], k * whereabouts(TINY, one)[:, 0]) for k in (1, -1)]
+            turns = [torch.allclose(lesson.camera[row, :, 0], k * eye(TINY, one)[:, 0]) for k in (1, -1)]
+            assert any(a and b for a, b in zip(sides, turns))
+    assert not torch.equal(first.places, again.places), "some row is mirrored in one of the two"
 
 
 def test_a_match_tells_how_far_a_piece_went() -> None:
