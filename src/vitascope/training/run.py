@@ -148,10 +148,6 @@ def train_recipe(
     folder = out or Path("runs") / described.name
     if minutes is not None and not 0 < minutes < float("inf"):
         raise BadRun(f"{minutes:g} minutes: a run lasts longer than none; give a number above 0, or leave it out.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadRun(f"{folder}: this folder cannot be made ({error}); give another --out folder.") from error
     with _locked(folder), _stoppable(minutes) as stopping:
         _remember(folder, described, resume)
         system = fresh(described).to(device)
@@ -294,7 +290,12 @@ def _identity_of(table: dict[str, Any]) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with (folder / "run.lock").open("a+", encoding="utf-8") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / "run.lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise BadRun(f"{folder}: nothing can be written there ({error}); give another --out folder.") from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

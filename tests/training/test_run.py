@@ -1,0 +1,307 @@
+"""A run: stages in one folder, which may be stopped, killed or cut short anywhere and ends in the same weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vitascope import bundle
+from vitascope.engine import Engine
+from vitascope.errors import BadRecipe, BadRun
+from vitascope.recipe import RECIPES, STAGES
+from vitascope.shot import Shot
+from vitascope.training import checkpoint
+from vitascope.training import run as module
+from vitascope.training.run import Stopped, train_recipe
+
+SAVE_EVERY = 2
+STEPS = 12
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums are rounded by how they are split among threads; so all runs here have one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def table(name: str) -> dict[str, Any]:
+    return tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def written(path: Path, recipe: dict[str, Any]) -> str:
+    """A recipe as a TOML file; returns its name for `train_recipe`."""
+    lines: list[str] = []
+
+    def put(part: dict[str, Any], name: str = "") -> None:
+        if name:
+            lines.append(f"[{name}]")
+        lines.extend(f"{key} = {json.dumps(value)}" for key, value in part.items() if not isinstance(value, dict))
+        for key, value in part.items():
+            if isinstance(value, dict):
+                put(value, f"{name}.{key}" if name else key)
+
+    put(recipe)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return str(path)
+
+
+def brief(**changes: Any) -> dict[str, Any]:
+    """The tiny recipe, briefer, with a stage for the decoder: 12 steps a stage, saved every 2."""
+    recipe = table("tiny")
+    recipe["stages"]["decoder"] = dict(recipe["stages"]["codec"])
+    for stage in recipe["stages"].values():
+        stage |= {"steps": STEPS, "batch": 2, "clips": 8, "log_every": 1, "save_every": SAVE_EVERY, "warmup": 2}
+        stage |= {"preview_every": 1000, **changes}
+    for name in ("codec", "decoder"):
+        recipe["stages"][name] |= {"crop": 16, "frames": [1, 5]}
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return written(tmp_path_factory.mktemp("recipe") / "brief.toml", brief())
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The bundle's files, and all tensors of the state that every stage ended in."""
+    found = bundle.digests(folder / "bundle")
+    for stage in STAGES:
+        whole = hashlib.sha256()
+        for name, value in sorted(checkpoint.load(folder / f"{stage}.safetensors").items()):
+            whole.update(name.encode() + value.numpy().tobytes())
+        found[stage] = whole.hexdigest()
+    return found
+
+
+@pytest.fixture(scope="module")
+def unbroken(recipe: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never stopped."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    train_recipe(recipe, folder)
+    torch.set_num_threads(before)
+    return folder
+
+
+def test_a_recipe_becomes_a_bundle_that_makes_films(unbroken: Path) -> None:
+    engine = Engine.load(unbroken / "bundle", "cpu")
+    film = engine.generate(Shot(prompt="a red ball bounces on a meadow", seed=1))
+    assert film.frames.shape == (5, 32, 64, 3)
+
+
+def test_every_step_is_logged_and_pictures_are_written(unbroken: Path) -> None:
+    lines = [json.loads(line) for line in (unbroken / "log.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["step"]) for line in lines] == [(s, i) for s in STAGES for i in range(1, STEPS + 1)]
+    assert {"loss", "rate", "gradient", "clips/s"} <= set(lines[0])
+    assert {"psnr", "top1"} <= set(lines[0]) | set(lines[STEPS])
+    assert {path.name for path in (unbroken / "previews").iterdir()} == {
+        f"{stage}-000012.png" for stage in ("codec", "diffusion", "decoder")
+    }
+
+
+def test_the_bundle_holds_the_averaged_weights(unbroken: Path) -> None:
+    shipped = bundle.load(unbroken / "bundle").diffusion.net.state_dict()
+    state = checkpoint.load(unbroken / "diffusion.safetensors")
+    for name, value in shipped.items():
+        averaged, raw = state[f"average/{name}"], state[f"model/{name}"]
+        torch.testing.assert_close(value, averaged, atol=1e-6, rtol=2**-8)
+        assert not torch.equal(averaged, raw)
+
+
+def test_a_folder_with_a_run_is_not_taken_without_resume(recipe: str, unbroken: Path) -> None:
+    before = hashes(unbroken)
+    with pytest.raises(BadRun, match="a run is there already; add --resume"):
+        train_recipe(recipe, unbroken)
+    assert hashes(unbroken) == before
+
+
+def test_a_finished_run_resumes_into_itself(recipe: str, unbroken: Path) -> None:
+    before = hashes(unbroken)
+    train_recipe(recipe, unbroken, resume=True, watch=lambda *told: pytest.fail(f"worked again: {told}"))
+    assert hashes(unbroken) == before
+
+
+def test_another_recipe_is_refused_and_another_length_is_not(unbroken: Path, tmp_path: Path) -> None:
+    other = brief() | {"seed": 2}
+    before, run = hashes(unbroken), tmp_path / "run"
+    shutil.copytree(unbroken, run)
+    with pytest.raises(BadRun, match="started from another recipe"):
+        train_recipe(written(tmp_path / "other.toml", other), run, resume=True)
+    assert hashes(run) == before
+    train_recipe(written(tmp_path / "brief.toml", brief(lr=2e-3)), run, resume=True)
+    assert hashes(run) | {"recipe.json": ""} == before | {"recipe.json": ""}
+    assert hashes(run) != before
+
+
+def test_a_recipe_that_cannot_be_read_is_told(unbroken: Path, recipe: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text("")
+    with pytest.raises(BadRun, match="what is trained there is not known"):
+        train_recipe(recipe, tmp_path, resume=True)
+
+
+def test_the_lock_names_its_owner(recipe: str, tmp_path: Path) -> None:
+    with module._locked(tmp_path), pytest.raises(BadRun, match=f"process {os.getpid()} is training in this folder"):
+        train_recipe(recipe, tmp_path)
+    assert not (tmp_path / "recipe.json").exists()
+
+
+def test_wrong_stages_minutes_and_folders(recipe: str, tmp_path: Path) -> None:
+    with pytest.raises(BadRecipe, match="did you mean 'diffusion'"):
+        train_recipe(recipe, tmp_path / "a", stages=["difusion"])
+    for minutes in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(BadRun, match="minutes"):
+            train_recipe(recipe, tmp_path / "a", minutes=minutes)
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadRun, match="nothing can be written there"):
+        train_recipe(recipe, tmp_path / "file" / "run")
+    with pytest.raises(
+        BadRun, match="stage codec learns, which was never trained here; train it first, with --stage codec"
+    ):
+        train_recipe(recipe, tmp_path / "a", stages=["diffusion"])
+    with pytest.raises(
+        BadRecipe, match="stage 'decoder': recipe tiny has no such stage; it has codec, clip, diffusion"
+    ):
+        train_recipe("tiny", tmp_path / "b", stages=["decoder"])
+
+
+def test_stages_one_by_one_are_the_stages_together(recipe: str, unbroken: Path, tmp_path: Path) -> None:
+    for stage in ("clip", "codec", "decoder", "diffusion"):
+        train_recipe(recipe, tmp_path, resume=True, stages=[stage])
+    assert hashes(tmp_path) == hashes(unbroken)
+
+
+class Clock:
+    """A clock that jumps ahead when told."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self.real = time.monotonic
+
+    def __call__(self) -> float:
+        return self.real() + self.ahead
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "minutes"])
+def test_a_run_that_is_stopped_saves_and_goes_on_to_the_same_weights(
+    recipe: str, unbroken: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = [("rendering clips", 4), ("training codec", 5), ("training clip", 3), ("training diffusion", 7)]
+    moments.append(("training decoder", 9))
+    clock = Clock()
+    monkeypatch.setattr("vitascope.training.run.time.monotonic", clock)
+    monkeypatch.setattr("vitascope.data.clips.CHUNK", 4)
+    before = signal.getsignal(signal.SIGTERM)
+    for doing, step in moments:
+
+        def stop(
+            heard: str, done: int, of: int, figures: dict[str, float], doing: str = doing, step: int = step
+        ) -> None:
+            if (heard, done) == (doing, step):
+                if how == "SIGTERM":
+                    os.kill(os.getpid(), signal.SIGTERM)
+                else:
+                    clock.ahead += 3600
+
+        said = "stopped after 30 minutes" if how == "minutes" else "stopped"
+        with pytest.raises(Stopped, match=rf"^{said} (at step \d+ of|while).*--resume goes on from there"):
+            train_recipe(recipe, tmp_path, resume=True, watch=stop, minutes=30 if how == "minutes" else None)
+        if doing.startswith("training"):
+            stage = doing.removeprefix("training ")
+            kept = int(checkpoint.load(tmp_path / f"{stage}.safetensors")["step"])
+            assert kept in (step, step + 1)  # what was done is saved, though no save was due
+        assert signal.getsignal(signal.SIGTERM) == before
+    train_recipe(recipe, tmp_path, resume=True)
+    assert hashes(tmp_path) == hashes(unbroken)
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing_saved(
+    recipe: str, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, saved = checkpoint.save_file, []
+
+    def full(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        real(tensors, path, metadata=metadata)
+        saved.append(path)
+        if len(saved) == 4:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(BadRun, match="the one before still stands"):
+        train_recipe(recipe, tmp_path)
+    assert int(checkpoint.load(tmp_path / "codec.safetensors")["step"]) == 3 * SAVE_EVERY
+    assert not list(tmp_path.glob(".*partial"))
+    monkeypatch.setattr(checkpoint, "save_file", real)
+    train_recipe(recipe, tmp_path, resume=True)
+    assert hashes(tmp_path) == hashes(unbroken)
+
+
+def killed(recipe: str, folder: Path, draw: random.Random) -> int | None:
+    """Train in another process and kill it (SIGKILL) at random after at least two checkpoints; None if it ended first."""
+    command = [sys.executable, "-m", "vitascope", "train", recipe, "--out", str(folder), "--resume", "--device", "cpu"]
+    steps = SAVE_EVERY * 2 + draw.randrange(2 * SAVE_EVERY)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
+        assert process.stderr is not None
+        heard = 0
+        for line in process.stderr:
+            heard += '"doing": "training' in line
+            if heard > steps:
+                time.sleep(draw.random() * 0.03)
+                process.send_signal(signal.SIGKILL)
+                break
+            assert line.startswith("{"), line
+        process.communicate()
+    return process.returncode if process.returncode else None
+
+
+def test_a_run_that_is_killed_five_times_ends_in_the_same_weights(recipe: str, unbroken: Path, tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    draw = random.Random(seed)
+    for attempt in range(5):
+        before = {stage: (tmp_path / f"{stage}.safetensors").exists() for stage in STAGES}
+        assert killed(recipe, tmp_path, draw) == -signal.SIGKILL, f"seed {seed}, attempt {attempt}, {before}"
+    train_recipe(recipe, tmp_path, resume=True)
+    assert hashes(tmp_path) == hashes(unbroken), f"seed {seed}"
+
+
+def test_the_recipe_for_a_gpu_runs_at_a_tiny_size(tmp_path: Path) -> None:
+    """On a GPU where there is one: data, states and previews must find the device; and a resumed state as well."""
+    gpu, tiny = table("storybook"), brief()
+    shrunk = gpu | {name: gpu[name] | tiny[name] for name in ("video", "codec", "text", "network", "defaults")}
+    for name, stage in gpu["stages"].items():
+        small = {key: tiny["stages"][name][key] for key in ("batch", "clips", "save_every", "log_every", "warmup")}
+        shrunk["stages"][name] = stage | small | {"steps": 3, "preview_every": 2}
+    shrunk["stages"]["codec"] |= {"crop": 16, "frames": [1, 5]}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    name = written(tmp_path / "shrunk.toml", shrunk)
+    for steps in (3, 5):
+        for stage in shrunk["stages"].values():
+            stage["steps"] = steps
+        made = train_recipe(written(tmp_path / "shrunk.toml", shrunk), tmp_path / "run", steps > 3, device=device)
+    assert name.endswith("shrunk.toml")
+    Engine.load(made, device).generate(Shot(prompt="a red ball", seed=1, steps=2))
+    assert {path.name for path in (tmp_path / "run" / "previews").iterdir()} >= {
+        "codec-000002.png",
+        "diffusion-000005.png",
+    }
