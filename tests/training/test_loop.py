@@ -100,7 +100,7 @@ def test_a_walk_that_goes_on_from_a_file_ends_as_one_that_never_stopped(
 
 
 def test_it_learns() -> None:
-    task, chosen = Toy(), settings(steps=80, batch=16, optimizer="muon", muon_lr=1e-2)
+    task, chosen = Toy(), settings(steps=200, batch=16, optimizer="muon", muon_lr=2e-2)
     losses = [report.loss for report in walk(task, chosen, State.fresh(task.model, chosen))]
     assert sum(losses[-20:]) < 0.3 * sum(losses[:20])
 
