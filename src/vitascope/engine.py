@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -216,22 +217,21 @@ def to_bytes(pixels: Tensor) -> Tensor:
 
 def find(name_or_path: str | Path | None) -> Path:
     """The folder of a model. Raises BadModel with the nearest name."""
-    if name_or_path is None:
-        name_or_path = SHIPPED.name
-    path = Path(name_or_path)
-    if path.is_dir():
-        return path
+    name = SHIPPED.name if name_or_path is None else str(name_or_path)
     shipped = {folder.parent.name: folder.parent for folder in SHIPPED.parent.glob("*/recipe.json")}
-    if str(name_or_path) in shipped:
-        return shipped[str(name_or_path)]
-    if path.exists():
+    if name in shipped:  # before any folder of that name which happens to lie where the program is run
+        return shipped[name]
+    path = Path(name)
+    if os.path.isdir(path):  # unlike Path.is_dir, it says no to a name that is too long, in every Python
+        return path
+    if os.path.exists(path):
         raise BadModel(
             f"model {name_or_path}: this is a file and a bundle is a folder; give the folder that holds recipe.json"
         )
-    guess = nearest(str(name_or_path), shipped)
+    guess = nearest(name, shipped)
     hint = f"did you mean '{guess}'" if guess else f"there are {', '.join(sorted(shipped)) or 'none shipped'}"
     raise BadModel(
-        f"model '{name_or_path}': no model has this name and no folder this path; {hint}, or give a bundle's folder"
+        f"model '{name[:200]}': no model has this name and no folder this path; {hint}, or give a bundle's folder"
     )
 
 
