@@ -116,13 +116,14 @@ class Places(nn.Module):
 
 
 def matched(now: Tensor, then: Tensor) -> Tensor:
-    """Features [n c h w] of two pictures -> where each piece of the first went, [n 3 h w]: how far right and down, in halves of
-    the picture, and how sure that is."""
+    """Features [n c h w] of two pictures -> where each piece of the first went, [n 3 h w]: how many pieces to the right and
+    down, and how sure that is."""
     height, width = now.shape[-2:]
     a, b = (F.normalize(x.float().flatten(2), dim=1) for x in (now, then))
     likeness = ((SHARP * a).transpose(1, 2) @ b).softmax(-1)  # [n hw hw]
     grid = coordinates(height, width, now.device)
-    went = torch.cat((likeness @ grid.T - grid.T, likeness.amax(-1, keepdim=True)), -1)
+    pieces = torch.tensor((width / 2, height / 2), device=now.device)
+    went = torch.cat(((likeness @ grid.T - grid.T) * pieces, likeness.amax(-1, keepdim=True)), -1)
     return went.transpose(1, 2).unflatten(2, (height, width))
 
 
