@@ -240,7 +240,7 @@ def test_rounding_in_weights_is_forgiven_and_costs_no_row() -> None:
 
 def test_fields_on_different_paths_do_not_mix() -> None:
     with pytest.raises(ValueError, match="share a schedule"):
-        A + MIXTURE.field(VP())
+        _ = A + MIXTURE.field(VP())
     with pytest.raises(ValueError, match="share a schedule"):
         rescale(A, MIXTURE.field(VP()), 0.5)
     assert ((A - MIXTURE.field(Linear())) + B)(X, 0.5).shape == X.shape  # an equal schedule is the same path

@@ -130,7 +130,8 @@ def matched(now: Tensor, then: Tensor) -> Tensor:
 def moments_of(flow: Tensor) -> Tensor:
     """The mean of a flow [n 3 h w] and its first moments, [n 9]: a pan is in the mean, a zoom in how it grows outwards."""
     flat = flow.flatten(2)
-    grid = coordinates(*flow.shape[-2:], flow.device)
+    height, width = flow.shape[-2:]
+    grid = coordinates(height, width, flow.device)
     return torch.cat((flat.mean(2), (flat @ grid.T).flatten(1) / flat.shape[2]), 1)
 
 
