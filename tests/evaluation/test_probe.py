@@ -226,6 +226,36 @@ def test_a_mirrored_lesson_is_mirrored_throughout() -> None:
     assert sides == {1, -1}
 
 
+def test_a_match_tells_how_far_a_piece_went() -> None:
+    torch.manual_seed(0)
+    now = torch.randn(1, 64, 4, 8)
+    flow = matched(now, now.roll((1, 2), (2, 3)))[0]
+    right, down, sure = flow
+    assert right[:3, :6].sub(2).abs().max() < 1e-2
+    assert down[:3, :6].sub(1).abs().max() < 1e-2
+    assert sure.min() > 0.95
+    still = moments_of(matched(now, now))
+    assert still[:, :2].abs().max() < 1e-2
+    grid = coordinates(4, 8, now.device).unflatten(1, (4, 8))
+    zoom = torch.cat((0.3 * grid, torch.ones(1, 4, 8)))[None]
+    pan = torch.cat((torch.full((1, 4, 8), 0.3), torch.zeros(1, 4, 8), torch.ones(1, 4, 8)))[None]
+    assert moments_of(pan)[0].tolist() == pytest.approx([0.3, 0, 1, 0, 0, 0, 0, 0, 0], abs=1e-6)
+    spread = 0.3 * grid.square().mean((1, 2))
+    expected = [0, 0, 1, float(spread[0]), 0, 0, float(spread[1]), 0, 0]
+    assert moments_of(zoom)[0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_mirrored_scene_exchanges_left_and_right_only() -> None:
+    one = scene(1, 0)
+    for name, values in ATTRIBUTES.items():
+        for value in values:
+            turned = getattr(mirrored(replace(one, **{name: value})), name)
+            sides = {"left": "right", "right": "left"}
+            expected = " ".join(sides.get(word, word) for word in value.split())
+            assert turned == (expected if name in ("action", "camera") else value)
+    assert {MIRRORED[MIRRORED[value]] for value in MIRRORED} == set(MIRRORED)
+
+
 def test_degraded_films_are_the_same_films_less_sharp() -> None:
     shown = films(16)
     before, sharp = shown.clone(), to_pixels(shown)
