@@ -134,6 +134,9 @@ class StageSettings(_Part):
     autocast: bool = True
     dropout: float = Field(default=0.1, ge=0, le=1)
     """The share of captions that are replaced by the empty one (Ho & Salimans 2022, arXiv:2207.12598)."""
+    plain: float = Field(default=0.0, ge=0, le=1)
+    """The share of captions in the one canonical form, which says everything in the same words and order: what a word
+    means is found sooner there, and the others are then learned beside it (diffusion)."""
     edges: float = Field(default=0.0, ge=0)
     """The weight of the L1 distance between spatial and temporal differences, beside that between pixels (codec)."""
     square: float = Field(default=0.0, ge=0)

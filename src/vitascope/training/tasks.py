@@ -15,7 +15,7 @@ from vitascope.diffusion import Diffusion
 from vitascope.models.clip import contrastive
 from vitascope.physics.noise import Noise, key
 from vitascope.recipe import StageSettings
-from vitascope.storybook import caption
+from vitascope.storybook import caption, plain
 from vitascope.text import ClipText
 
 
@@ -149,11 +149,15 @@ class DiffusionTask:
         """Latents [b c t h w] and a caption each, the empty one for the dropped."""
         indices, epochs = self.order.at(step)
         prompts = captions(self.clips, indices, epochs)
-        kept = [
-            "" if key(self.seed, f"drop {row}", step) / 2**63 < self.settings.dropout else prompt
-            for row, prompt in enumerate(prompts)
-        ]
-        return self.latents.batch(indices).to(self.device), kept
+        for row, index in enumerate(indices):
+            if self._happens("drop", row, step, self.settings.dropout):
+                prompts[row] = ""
+            elif self._happens("plain", row, step, self.settings.plain):
+                prompts[row] = plain(self.clips.scene(index))
+        return self.latents.batch(indices).to(self.device), prompts
+
+    def _happens(self, what: str, row: int, step: int, share: float) -> bool:
+        return key(self.seed, f"{what} {row}", step) / 2**63 < share
 
     def loss(self, batch: tuple[Tensor, list[str]], *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
         x0, prompts = batch
