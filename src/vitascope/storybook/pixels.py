@@ -18,7 +18,7 @@ from torch import Tensor
 from vitascope.storybook.motion import SAFE, Camera, Pose, camera, facing, pose, radius, times
 from vitascope.storybook.places import PLACES, Canvas, Colour, air, mix, scaled
 from vitascope.storybook.scenes import Scene
-from vitascope.storybook.shapes import SUBJECTS, extent, silhouette
+from vitascope.storybook.shapes import REST, SUBJECTS, extent, silhouette
 from vitascope.storybook.weather import fall
 
 COLOURS: dict[str, Colour] = {
@@ -218,7 +218,7 @@ def _subject(pixels: Tensor, scene: Scene, poses: Sequence[Pose], cameras: Seque
     cos = column([math.cos(p.angle) for p in poses])
     sin = column([math.sin(p.angle) for p in poses])
     x, y = (cos * u + sin * v) * facing(scene), cos * v - sin * u
-    parts = SUBJECTS[scene.subject].draw(x, y)
+    parts = SUBJECTS[scene.subject].draw(x, y, REST)
     soft = column([size * seen.scale for size in sizes])  # pixels per local unit
     rim = column([_RIM * c.zoom * min(1.0, 2 * p.size / radius(scene)) / s for p, c, s in zip(poses, cameras, sizes)])
 

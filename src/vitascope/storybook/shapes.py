@@ -1,8 +1,9 @@
 """Subjects, drawn from signed distances.
 
-A subject is one function of local coordinates (x right, y up, everything within the unit circle) that returns its parts
-in the order in which they are painted, and one line in `SUBJECTS`. A part is a material and a signed distance, negative
-inside; distances need only be right near the edge. Solid parts make the silhouette, which gets the outline.
+A subject is one function of local coordinates (x right, y up, everything within the unit circle) and of what its limbs do,
+that returns its parts in the order in which they are painted, and one line in `SUBJECTS`. A part is a material and a signed
+distance, negative inside; distances need only be right near the edge. Solid parts make the silhouette, which gets the
+outline. A subject that has a front looks right.
 
 The fold of the star and the exact box distance are classical; see I. Quilez, "2D distance functions".
 """
@@ -19,19 +20,41 @@ from torch import Tensor
 
 
 class Part(NamedTuple):
-    """A patch of one material: body, mark (a shade that stands out from it), deep, dark, pale, glass or wood."""
+    """A patch of one material: one of `pixels.MATERIALS`."""
 
     material: str
     distance: Tensor
     solid: bool = True
 
 
-class Subject(NamedTuple):
-    """How a subject is drawn; its size beside the others'; how high it floats, at most, when at rest."""
+class Limbs(NamedTuple):
+    """What the moving parts of a subject do, a number a frame, [t 1 1] each (or numbers).
 
-    draw: Callable[[Tensor, Tensor], list[Part]]
+    cycle: radians of its gait, wheels or wings; 2 pi is one whole cycle, and walkers and wheels turn it by the way they go,
+    so that what stands on the ground does not slip. effort: 0 at rest, 1 at a walk, 2 at a run. lean: radians by which it
+    leans back against its way (speeding up) or forward (braking). seconds: since the clip began, for flames and tails.
+    dress: what a person wears, "coat" or "scarf", else "".
+    """
+
+    cycle: Tensor | float = 0.0
+    effort: Tensor | float = 0.0
+    lean: Tensor | float = 0.0
+    seconds: Tensor | float = 0.0
+    dress: str = ""
+
+
+REST = Limbs()
+"""Nothing moves."""
+
+
+class Subject(NamedTuple):
+    """How a subject is drawn; its size beside the others'; how high it floats, at most, when at rest; the way that one
+    cycle of its limbs takes it, in its radii (0: its limbs keep their own time, one cycle a second at effort 1)."""
+
+    draw: Callable[[Tensor, Tensor, Limbs], list[Part]]
     size: float = 1.0
     hover: float = 0.0
+    stride: float = 0.0
 
 
 def circle(x: Tensor, y: Tensor, cx: float, cy: float, r: float) -> Tensor:
@@ -77,7 +100,7 @@ def _join(*parts: Tensor) -> Tensor:
     return whole
 
 
-def ball(x: Tensor, y: Tensor) -> list[Part]:
+def ball(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A ball with a stripe off its centre and a dot beside it."""
     body = circle(x, y, 0, 0, 0.88)
     return [
@@ -87,7 +110,7 @@ def ball(x: Tensor, y: Tensor) -> list[Part]:
     ]
 
 
-def crate(x: Tensor, y: Tensor) -> list[Part]:
+def crate(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A parcel: a square with a ribbon, and a label in one corner."""
     body = box(x, y, 0, 0, 0.72, 0.72, 0.06)
     return [
@@ -97,7 +120,7 @@ def crate(x: Tensor, y: Tensor) -> list[Part]:
     ]
 
 
-def star(x: Tensor, y: Tensor) -> list[Part]:
+def star(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A five-pointed star with one pale point."""
     tip, inner = 0.98, 0.5
     c, s = math.cos(math.pi / 5), math.sin(math.pi / 5)
@@ -116,7 +139,7 @@ def star(x: Tensor, y: Tensor) -> list[Part]:
     ]
 
 
-def heart(x: Tensor, y: Tensor) -> list[Part]:
+def heart(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A heart: two discs on a square that stands on its corner; a gleam on one lobe."""
     h = math.sqrt(0.5)
     u, v = (x + y + 0.1) * h, (y + 0.1 - x) * h
@@ -124,7 +147,7 @@ def heart(x: Tensor, y: Tensor) -> list[Part]:
     return [Part("body", body), Part("mark", ellipse(x, y, -0.42, 0.36, 0.17, 0.22), False)]
 
 
-def balloon(x: Tensor, y: Tensor) -> list[Part]:
+def balloon(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A balloon with its knot and a string."""
     skin = ellipse(x, y, 0, 0.3, 0.57, 0.66)
     knot = convex(x, y, [(0, -0.3), (-0.15, -0.5), (0.15, -0.5)])
@@ -136,7 +159,7 @@ def balloon(x: Tensor, y: Tensor) -> list[Part]:
     ]
 
 
-def car(x: Tensor, y: Tensor) -> list[Part]:
+def car(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A car that faces right: cabin, windows, two wheels, a headlight."""
     low = box(x, y, 0, -0.14, 0.95, 0.26, 0.14)
     cabin = convex(x, y, [(-0.7, 0.05), (0.52, 0.05), (0.26, 0.5), (-0.45, 0.5)])
@@ -151,7 +174,7 @@ def car(x: Tensor, y: Tensor) -> list[Part]:
     return parts
 
 
-def fish(x: Tensor, y: Tensor) -> list[Part]:
+def fish(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A fish that faces right: tail, fin, stripe, eye."""
     body = ellipse(x, y, 0.2, 0, 0.7, 0.5)
     tail = convex(x, y, [(-0.3, 0), (-0.92, 0.46), (-0.92, -0.46)])
@@ -165,7 +188,7 @@ def fish(x: Tensor, y: Tensor) -> list[Part]:
     ]
 
 
-def boat(x: Tensor, y: Tensor) -> list[Part]:
+def boat(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A sailing boat that faces right: hull, mast, a large and a small sail."""
     hull = convex(x, y, [(-0.9, -0.25), (-0.6, -0.72), (0.56, -0.72), (0.96, -0.25)])
     large = convex(x, y, [(-0.02, 0.92), (-0.62, -0.12), (-0.02, -0.12)])
@@ -179,7 +202,7 @@ def boat(x: Tensor, y: Tensor) -> list[Part]:
     ]
 
 
-def tree(x: Tensor, y: Tensor) -> list[Part]:
+def tree(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A tree: a crown of three discs on a trunk, fruit on one side."""
     trunk = convex(x, y, [(-0.1, 0), (-0.2, -0.92), (0.2, -0.92), (0.1, 0)])
     crown = _join(circle(x, y, -0.36, 0.12, 0.4), circle(x, y, 0.36, 0.12, 0.4), circle(x, y, 0, 0.5, 0.45))
@@ -219,7 +242,7 @@ def _depths(subject: str) -> tuple[float, ...]:
     """How far below its centre the subject reaches, turned by each whole degree (counter-clockwise), in local units."""
     line = torch.linspace(-1, 1, 161, dtype=torch.float64)
     y, x = torch.meshgrid(line, line, indexing="ij")
-    inside = silhouette(SUBJECTS[subject].draw(x, y)) <= 0
+    inside = silhouette(SUBJECTS[subject].draw(x, y, REST)) <= 0
     far = torch.cat([torch.where(inside, x, math.inf).argmin(1), torch.where(inside, x, -math.inf).argmax(1)])
     px, py = line[far], line.repeat(2)  # the ends of every row: what is lowest is among them, however it is turned
     filled = inside.any(1).repeat(2)
