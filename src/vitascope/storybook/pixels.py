@@ -31,6 +31,13 @@ COLOURS: dict[str, Colour] = {
     "white": (1.07, 1.07, 1.08),
     "black": (0.07, 0.07, 0.08),
 }
+_BLACK, _BROWN, _RED, _BLOND = (0.09, 0.08, 0.08), (0.28, 0.16, 0.09), (0.62, 0.26, 0.08), (0.93, 0.76, 0.36)
+_LOOKS: tuple[tuple[Colour, Colour], ...] = (  # of skin and hair
+    *(((0.98, 0.83, 0.72), hair) for hair in (_BLACK, _BROWN, _RED, _BLOND)),
+    *(((0.90, 0.70, 0.54), hair) for hair in (_BLACK, _BROWN)),
+    *((skin, _BLACK) for skin in ((0.72, 0.50, 0.35), (0.52, 0.35, 0.24))),
+)
+_SHINING = ("flame", "light")  # materials that the air does not dim
 _RIM = 0.021  # width of the outline, world units: over a pixel at 64 lines
 _SKY, _FAR = 0.35, 0.55  # parallax of the sky and of the skyline; that of the subject's depth is 1
 
@@ -189,6 +196,7 @@ def _materials(scene: Scene) -> dict[str, Colour]:
     if scene.colour == "black":
         mark = (0.42, 0.42, 0.46)
     edge = (0.80, 0.82, 0.86) if scene.colour == "black" else scaled(body, 0.28)
+    skin, hair = _LOOKS[int((scene.shade[2] + 1) / 2 * len(_LOOKS)) % len(_LOOKS)]
     plain: dict[str, Colour] = {
         "body": body,
         "mark": mark,
@@ -198,8 +206,16 @@ def _materials(scene: Scene) -> dict[str, Colour]:
         "glass": (0.72, 0.87, 0.95),
         "wood": (0.46, 0.29, 0.15),
         "edge": edge,
+        "metal": (0.66, 0.69, 0.74),
+        "gold": (0.98, 0.72, 0.16),
+        "skin": skin,
+        "hair": hair,
+        "cloth": (0.62, 0.58, 0.52),
+        "denim": (0.36, 0.42, 0.58),
+        "flame": (1.0, 0.48, 0.10),
+        "light": (1.0, 0.90, 0.52),
     }
-    return {name: scaled(colour, air(scene).subject) for name, colour in plain.items()}
+    return {name: colour if name in _SHINING else scaled(colour, air(scene).subject) for name, colour in plain.items()}
 
 
 def _subject(pixels: Tensor, scene: Scene, poses: Sequence[Pose], cameras: Sequence[Camera], seen: View) -> None:
