@@ -7,7 +7,7 @@ and pasted frame by frame.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,8 @@ from vitascope.storybook.motion import Pose, facing, pivot, pose, radius
 from vitascope.storybook.places import Colour, air, mix, scaled
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import REST, SUBJECTS, Limbs, Part, extent, silhouette
-from vitascope.storybook.traces import Frames, impact, splash, thrown
+from vitascope.storybook.things import droplet, fragment, shards
+from vitascope.storybook.traces import Frames, impact, landed, splash, thrown
 from vitascope.storybook.views import Camera, View
 
 COLOURS: dict[str, Colour] = {
@@ -30,8 +31,17 @@ COLOURS: dict[str, Colour] = {
     "white": (1.07, 1.07, 1.08),
     "black": (0.07, 0.07, 0.08),
 }
+_BLACK, _BROWN, _RED, _BLOND = (0.09, 0.08, 0.08), (0.28, 0.16, 0.09), (0.62, 0.26, 0.08), (0.93, 0.76, 0.36)
+_LOOKS: tuple[tuple[Colour, Colour], ...] = (  # of skin and hair
+    *(((0.98, 0.83, 0.72), hair) for hair in (_BLACK, _BROWN, _RED, _BLOND)),
+    *(((0.90, 0.70, 0.54), hair) for hair in (_BLACK, _BROWN)),
+    *((skin, _BLACK) for skin in ((0.72, 0.50, 0.35), (0.52, 0.35, 0.24))),
+)
+_SHINING = ("flame", "light")  # materials that the air does not dim
 RIM = 0.021
 """Width of the outline, world units: over a pixel at 64 lines."""
+PIECES = 11
+"""What a glass breaks into."""
 
 
 class Lights(NamedTuple):
@@ -60,12 +70,7 @@ def sprites(scene: Scene, moments: Sequence[float]) -> list[Sprite]:
     if scene.action == "shatters":
         hit = impact(scene)
         whole = [at if t <= hit else None for t, at in zip(moments, poses, strict=True)]
-        pieces = shards(PIECES)
-        made = [Sprite(scene, whole, draw)]
-        for shard, flight in zip(pieces, thrown(scene, len(pieces), 1.0), strict=True):
-            ground = scene.floor + 0.25 * radius(scene)
-            made.append(Sprite(scene, [flight.at(t - hit, ground) if t > hit else None for t in moments], shard, True))
-        return made
+        return [Sprite(scene, whole, draw), *_pieces(scene, moments, hit)]
     if scene.action == "splashes":
         drops = [Sprite(scene, path, droplet, True) for path in splash(scene, moments)]
         return [Sprite(scene, poses, draw, water=scene.floor), *drops]
@@ -147,8 +152,23 @@ def _filled(poses: Sequence[Pose | None]) -> list[Pose]:
     return made
 
 
+def _pieces(scene: Scene, moments: Sequence[float], hit: float) -> Iterator[Sprite]:
+    """The glass in pieces: each flies from where it was in the whole, and turns about its own middle."""
+    size, way = radius(scene), facing(scene)
+    for piece, flight in zip(shards(PIECES), thrown(scene, PIECES), strict=True):
+        mx, my = (sum(c) / len(piece) * size for c in zip(*piece, strict=True))
+        start = flight._replace(x=scene.x + way * mx, y=landed(scene) + my)
+        poses: list[Pose | None] = []
+        for t in moments:
+            at = start.at(t - hit, scene.floor + 0.14 * size)
+            cos, sin = math.cos(at.angle), math.sin(at.angle)
+            x, y = at.x - (cos * way * mx - sin * my), at.y - (sin * way * mx + cos * my)
+            poses.append(at._replace(x=x, y=y, size=size) if t > hit else None)
+        yield Sprite(scene, poses, fragment(piece), True)
+
+
 def materials(scene: Scene, light: Scene) -> dict[str, Colour]:
-    """The colour of each material of the subject of a scene, lit as another scene is."""
+    """The colour of each material of the subject of this scene, lit as another scene is."""
     base = COLOURS[scene.colour]
     swing = 0.05 if scene.colour not in ("white", "black") else 0.02
     body = mix(base, (0.5, 0.5, 0.5), 0.06 * abs(scene.shade[1]))
@@ -159,6 +179,7 @@ def materials(scene: Scene, light: Scene) -> dict[str, Colour]:
     if scene.colour == "black":
         mark = (0.42, 0.42, 0.46)
     edge = (0.80, 0.82, 0.86) if scene.colour == "black" else scaled(body, 0.28)
+    skin, hair = _LOOKS[int((scene.shade[2] + 1) / 2 * len(_LOOKS)) % len(_LOOKS)]
     plain: dict[str, Colour] = {
         "body": body,
         "mark": mark,
@@ -168,8 +189,16 @@ def materials(scene: Scene, light: Scene) -> dict[str, Colour]:
         "glass": (0.72, 0.87, 0.95),
         "wood": (0.46, 0.29, 0.15),
         "edge": edge,
+        "metal": (0.66, 0.69, 0.74),
+        "gold": (0.98, 0.72, 0.16),
+        "skin": skin,
+        "hair": hair,
+        "cloth": (0.62, 0.58, 0.52),
+        "denim": (0.36, 0.42, 0.58),
+        "flame": (1.0, 0.48, 0.10),
+        "light": (1.0, 0.90, 0.52),
     }
-    return {name: scaled(colour, air(light).subject) for name, colour in plain.items()}
+    return {name: colour if name in _SHINING else scaled(colour, air(light).subject) for name, colour in plain.items()}
 
 
 def limbs(scene: Scene, poses: Sequence[Pose], seconds: Sequence[float], device: torch.device) -> Limbs:

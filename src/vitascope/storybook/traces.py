@@ -196,23 +196,15 @@ class Flight(NamedTuple):
         return Pose(self.x + self.vx * t, max(y, ground), self.size, self.turn * t, ground)
 
 
-def thrown(scene: Scene, count: int, size: float) -> list[Flight]:
+def thrown(scene: Scene, count: int) -> list[Flight]:
     """The flights of `count` pieces from where the subject ends its fall: outwards and up, each its own way."""
-    size_of = radius(scene)
+    size = radius(scene)
     table = uniform(scene.detail, "fragments", 0, (4, count), dtype=torch.float32).tolist()
     made = []
     for k in range(count):
         out = (k + table[0][k]) / count * 2 - 1  # from far left to far right, so that no two go the same way
-        made.append(
-            Flight(
-                scene.x + 0.4 * out * size_of,
-                scene.floor + size_of * (0.1 + 0.8 * table[1][k]),
-                0.55 * out,
-                0.25 + 0.45 * table[2][k],
-                8 * (table[3][k] - 0.5),
-                size * size_of,
-            )
-        )
+        x, y = scene.x + 0.4 * out * size, scene.floor + size * (0.1 + 0.8 * table[1][k])
+        made.append(Flight(x, y, 0.55 * out, 0.2 + 0.4 * table[2][k], 8 * (table[3][k] - 0.5), 0.2 * size))
     return made
 
 
@@ -238,7 +230,7 @@ def rings(frames: Frames, scene: Scene) -> None:
 def splash(scene: Scene, moments: Sequence[float]) -> list[list[Pose | None]]:
     """The drops of a splash, a pose a frame each, None before and after they are seen."""
     hit = impact(scene)
-    drops = thrown(scene, 9, 0.22)
+    drops = thrown(scene, 9)
     made: list[list[Pose | None]] = []
     for drop in drops:
         higher = drop._replace(y=scene.floor, vy=drop.vy + 0.35, vx=drop.vx * 0.6, turn=0.0)
