@@ -30,7 +30,17 @@ COLOURS: dict[str, Colour] = {
     "orange": (1.0, 0.50, 0.03),
     "white": (1.07, 1.07, 1.08),
     "black": (0.07, 0.07, 0.08),
+    "pink": (1.0, 0.52, 0.70),
+    "brown": (0.47, 0.27, 0.12),
+    "grey": (0.52, 0.54, 0.57),
 }
+_BLACK, _BROWN, _RED, _BLOND = (0.09, 0.08, 0.08), (0.28, 0.16, 0.09), (0.62, 0.26, 0.08), (0.93, 0.76, 0.36)
+_LOOKS: tuple[tuple[Colour, Colour], ...] = (  # of skin and hair
+    *(((0.98, 0.83, 0.72), hair) for hair in (_BLACK, _BROWN, _RED, _BLOND)),
+    *(((0.90, 0.70, 0.54), hair) for hair in (_BLACK, _BROWN)),
+    *((skin, _BLACK) for skin in ((0.72, 0.50, 0.35), (0.52, 0.35, 0.24))),
+)
+_SHINING = ("flame", "light")  # materials that the air does not dim
 _BLACK, _BROWN, _RED, _BLOND = (0.09, 0.08, 0.08), (0.28, 0.16, 0.09), (0.62, 0.26, 0.08), (0.93, 0.76, 0.36)
 _LOOKS: tuple[tuple[Colour, Colour], ...] = (  # of skin and hair
     *(((0.98, 0.83, 0.72), hair) for hair in (_BLACK, _BROWN, _RED, _BLOND)),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitascope.storybook.actors import Lights
 from vitascope.storybook.motion import DURATION
-from vitascope.storybook.places import PLACES, Canvas
+from vitascope.storybook.places import Canvas, paint
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.views import Camera, View
 from vitascope.storybook.worlds import TURNS
@@ -83,7 +83,7 @@ def _scenery(
     wide = width + 2 * math.ceil((seen.half_width * (1 / low - 1) + shift) * seen.scale) + 2 * margin
     tall = height + 2 * math.ceil((seen.half_height * (1 / low - 1) + rise) * seen.scale) + 2 * margin
     canvas = Canvas(axis(wide, seen.scale, device), -axis(tall, seen.scale, device), 1 / seen.scale, scene)
-    PLACES[scene.place](canvas)
+    paint(canvas)
     front = canvas.front if canvas.front is not None and canvas.front[3].any() else None
     if rests:
         ahead = None if front is None else front.expand(len(cameras), -1, -1, -1)

@@ -18,7 +18,7 @@ from vitascope.storybook.motion import GRAVITY, Pose, facing, pose, radius
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import SUBJECTS, extent
 from vitascope.storybook.views import Camera
-from vitascope.storybook.worlds import WALKERS, WATER
+from vitascope.storybook.worlds import TRAVELS, WALKERS, WATER
 
 SOFT = {
     "snowfield": (0.70, 0.78, 0.90),
@@ -43,7 +43,7 @@ class Print(NamedTuple):
 
 def leaves_trace(scene: Scene) -> bool:
     """Whether this one leaves something behind that lasts."""
-    if scene.action not in ("walks", "runs", "moves left", "moves right", "rolls"):
+    if scene.world == "first" or scene.action not in TRAVELS:
         return False
     if scene.place in WATER:
         return scene.subject == "boat"

@@ -51,7 +51,7 @@ def fall(pixels: Tensor, scene: Scene, moments: Sequence[float], scale: float, *
     One layer is behind the subject, where it hides nothing, and one before it.
     """
     dim = 0.75 if scene.light == "night" else 1.0
-    for number, layer in enumerate(LAYERS[scene.weather]):
+    for number, layer in enumerate(LAYERS.get(scene.weather, ())):
         if (number == 0) == behind:
             _lay(pixels, scene, moments, scale, layer, number, dim * layer.strength)
 
