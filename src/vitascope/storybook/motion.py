@@ -263,7 +263,7 @@ def pace(scene: Scene, t: float) -> tuple[float, float, float]:
         passed = first * t + gain * (ramped * ramped / (2 * ramp) + max(0.0, since - ramp))
         return passed, first + gain * ramped / ramp, gain / ramp if 0 < since < ramp else 0.0
     if scene.beat == "shrinks":
-        return DURATION * (1 - abs(t / half - 1)), 1.0, 0.0
+        return DURATION * (1 - abs(t / half - 1)), 2.0, 0.0
     return t, 1.0, 0.0
 
 

@@ -90,7 +90,9 @@ def _scenery(
         return _flat(canvas).repeat(len(cameras), 1, 1, 1), ahead
     xs, ys = axis(width, seen.scale, device), -axis(height, seen.scale, device)
     zoom = torch.tensor([1 / c.zoom for c in cameras], device=device)[:, None, None]
-    move, held, rise = (torch.tensor([getattr(c, n) for c in cameras], device=device)[:, None, None] for n in ("x", "held", "y"))
+    move, held, rise = (
+        torch.tensor([getattr(c, n) for c in cameras], device=device)[:, None, None] for n in ("x", "held", "y")
+    )
     grid_y = ((zoom * -ys[None, :, None] - rise) * (2 * seen.scale / tall)).expand(-1, -1, width)
     straight = zoom * xs
 

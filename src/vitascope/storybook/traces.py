@@ -61,11 +61,15 @@ def prints(scene: Scene, moments: Sequence[float]) -> list[Print]:
     found = []
     for k in range(-int(_BEFORE / step), int(4 / step)):
         x = first + way * k * step
-        pressed = 0.0 if k <= 0 else next((t for t, at in zip(moments, path, strict=True) if (at.x - x) * way >= 0), None)
+        pressed = (
+            0.0 if k <= 0 else next((t for t, at in zip(moments, path, strict=True) if (at.x - x) * way >= 0), None)
+        )
         if pressed is None:
             break
         side = 0.012 if (k + math.floor(phase)) % 2 else -0.012
-        found.append(Print(x, scene.floor + side, 0.26 * step if scene.subject not in WALKERS[:3] else 0.036, 0.010, pressed))
+        found.append(
+            Print(x, scene.floor + side, 0.26 * step if scene.subject not in WALKERS[:3] else 0.036, 0.010, pressed)
+        )
     return found
 
 
@@ -151,9 +155,7 @@ def _wake(frames: Frames, scene: Scene) -> None:
     water = scene.floor + 0.01
     rows = frames.rows(water - 0.09, water + 0.09)
     y, zoom = frames.y[rows], frames.column([view.zoom for view in frames.cameras])
-    tip = frames.column(
-        [view.sees(at.x - way * stern, 0)[0] for at, view in zip(path, frames.cameras, strict=True)]
-    )
+    tip = frames.column([view.sees(at.x - way * stern, 0)[0] for at, view in zip(path, frames.cameras, strict=True)])
     behind = (tip - frames.x) * way / zoom
     age = behind.clamp_min(0) / speed
     wide = 0.008 + 0.03 * age.sqrt()

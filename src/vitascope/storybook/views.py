@@ -12,6 +12,7 @@ from vitascope.storybook.motion import DURATION, SAFE, Pose, pose, radius, times
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.worlds import TRAVELS
 
+
 class Camera(NamedTuple):
     """A camera at one moment: how far it has moved to the right at the subject's depth, its magnification, how far its
     view has been turned up, and whether it is turned, while it moves, to hold the subject's depth where it is (1) or not (0).
@@ -90,9 +91,8 @@ def cast(scene: Scene) -> tuple[Scene, ...]:
         x = (k - (copies - 1) / 2) * gap * spread + 0.3 * scene.x
         shade = (scene.shade[k % 3], scene.shade[(k + 1) % 3], scene.shade[(k + 2) % 3])
         back = 0.035 * (k % 2)
-        made.append(
-            replace(small, count="one", x=x, floor=scene.floor + back, phase=(scene.phase + 0.37 * k) % 1.0, shade=shade)
-        )
+        phase = scene.phase if scene.action == "swings" else (scene.phase + 0.37 * k) % 1.0  # ropes are not to cross
+        made.append(replace(small, count="one", x=x, floor=scene.floor + back, phase=phase, shade=shade))
     return tuple(made)
 
 

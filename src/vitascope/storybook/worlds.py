@@ -70,11 +70,18 @@ KINDS: dict[str, Kind] = {
     "car": Kind((*_SIDES, *_SIDES, *_DEPTH, "stays still"), (*_LAND, "outer space")),
     "bicycle": Kind((*_SIDES, *_SIDES, "stays still"), _LAND),
     "boat": Kind((*_SIDES, *_SIDES, "floats", *_DEPTH), ("sea",)),
-    "rocket": Kind(("rises", "rises", "falls", "floats", "orbits", "stays still", *_DEPTH), ("outer space", "night sky", "meadow", "desert", "snowfield", "beach")),
+    "rocket": Kind(
+        ("rises", "rises", "falls", "floats", "orbits", "stays still", *_DEPTH),
+        ("outer space", "night sky", "meadow", "desert", "snowfield", "beach"),
+    ),
     "tree": Kind(("stays still", "grows", "shrinks"), (*_LAND, "outer space")),
     "house": Kind(("stays still", "grows", "shrinks"), _LAND),
     "glass": Kind(("shatters", "shatters", "shatters", "spins", "falls", "stays still"), ("room", "city street", "beach", "meadow")),
-    "stone": Kind(("splashes", "splashes", "falls", "rolls", "bounces", "stays still"), (*_LAND, "sea"), ("grey", "brown", "black", "white", "red", "blue")),
+    "stone": Kind(
+        ("splashes", "splashes", "falls", "rolls", "bounces", "stays still"),
+        (*_LAND, "sea"),
+        ("grey", "brown", "black", "white", "red", "blue"),
+    ),
 }  # fmt: skip
 
 ENDLESS_NIGHT = ("night sky", "outer space")
