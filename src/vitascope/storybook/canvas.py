@@ -41,7 +41,12 @@ LIGHTS: dict[str, Light] = {
     "night": Light((0.02, 0.03, 0.12), (0.09, 0.13, 0.33), (0.36, 0.37, 0.47), (0.93, 0.93, 0.99), 0.04),
 }
 
-INSIDE: dict[str, dict[str, Light]] = {
+OWN: dict[str, dict[str, Light]] = {
+    "snowy park": {  # snow is bluest when the lamps are lit
+        **LIGHTS,
+        "dusk": LIGHTS["dusk"]._replace(land=(0.58, 0.54, 0.76)),
+        "night": LIGHTS["night"]._replace(land=(0.37, 0.41, 0.58)),
+    },
     "room": {  # its sky is the one outside the window
         "morning": LIGHTS["morning"]._replace(land=(1.0, 0.93, 0.86), mist=0.0),
         "day": LIGHTS["day"],
@@ -66,7 +71,7 @@ INSIDE: dict[str, dict[str, Light]] = {
 
 class Weather(NamedTuple):
     """What a weather does to the sky: how grey it makes it, the level of that grey, how much of the sun, the moon and
-    the stars is seen, how many clouds there are and how opaque, and how far the distance fades."""
+    the stars is seen, how many clouds there are (none: they close) and how opaque, and how far the distance fades."""
 
     grey: float
     level: float
@@ -84,9 +89,9 @@ WEATHERS: dict[str, dict[str, Weather]] = {
     },
     "whole": {
         "clear": Weather(0.0, 1.0, 1.0, 5, 0.8),
-        "cloudy": Weather(0.62, 0.94, 0.0, 16, 0.75),
-        "rain": Weather(0.74, 0.70, 0.0, 16, 0.6),
-        "snow": Weather(0.58, 1.04, 0.0, 10, 0.5),
+        "cloudy": Weather(0.72, 0.96, 0.0, 0, 0.8),
+        "rain": Weather(0.78, 0.76, 0.0, 0, 0.6),
+        "snow": Weather(0.62, 1.04, 0.0, 0, 0.4),
         "fog": Weather(0.80, 1.08, 0.0, 0, 0.0, 0.94),
         "wind": Weather(0.06, 1.0, 1.0, 8, 0.65),
     },
@@ -112,11 +117,12 @@ def scaled(a: Sequence[float], by: Sequence[float] | float) -> Colour:
 
 def air(scene: Scene) -> Light:
     """The light of a scene after its weather, which greys the sky and dims the land."""
-    light = INSIDE.get(scene.place, LIGHTS)[scene.light]
-    grey, dark = weather(scene)[:2]
-    level = 0.35 * sum(light.bottom) / 3 + 0.3 * sum(light.top) / 3 + (0.28 if scene.light != "night" else 0.03)
-    dull = scaled((level, level * 1.02, level * 1.06), dark)
-    dim = 1 - 0.25 * grey
+    light = OWN.get(scene.place, LIGHTS)[scene.light]
+    has = weather(scene)
+    own = 0.28 if scene.light != "night" else 0.03 + 0.11 * has.fog  # fog holds what light there is
+    level = 0.35 * sum(light.bottom) / 3 + 0.3 * sum(light.top) / 3 + own
+    dull = scaled((level, level * 1.02, level * 1.06), has.level)
+    grey, dim = has.grey, (1 - 0.25 * has.grey) * min(1.0, has.level)
     return light._replace(
         top=mix(light.top, dull, grey), bottom=mix(light.bottom, dull, grey), land=scaled(light.land, dim)
     )
@@ -133,6 +139,21 @@ class Lamp(NamedTuple):
 def lamplight(lamps: Sequence[Lamp], x: float) -> float:
     """How much lamplight falls on what stands at x, in [0, 1]."""
     return min(1.0, sum(max(0.0, 1 - ((x - lamp.x) / lamp.reach) ** 2) for lamp in lamps))
+
+
+def _smooth(part: Tensor) -> Tensor:
+    """From 0 to 1 with no slope at either end."""
+    return part * part * (3 - 2 * part)
+
+
+def noise(table: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Smooth noise, [len(v), len(u)]: a table of numbers at the whole u (columns) and v (rows), repeated."""
+    rows, columns = table.shape
+    iu, iv = u.floor(), v.floor()
+    part_u, part_v = _smooth(u - iu), _smooth(v - iv)[:, None]
+    iu, iv = iu.long(), iv.long()
+    lines = table[iv % rows].lerp(table[(iv + 1) % rows], part_v)
+    return lines[:, iu % columns].lerp(lines[:, (iu + 1) % columns], part_u)
 
 
 class Canvas:
@@ -265,6 +286,10 @@ class Canvas:
         dy = ((v - iv)[:, None] - margin - free * picked[1]) * cell
         radius = size * (squeeze + (1 - squeeze) * picked[2])
         return self.cover((dx.square() + dy.square()).sqrt() - radius) * (picked[3] < share)
+
+    def noise(self, cell: float, *, flat: float = 1.0) -> Tensor:
+        """Smooth noise in [0, 1], [h, w], from one number a cell; cells are `flat` times as wide as high."""
+        return noise(self.table("noise", 16, 32), self.xs / (cell * flat), self.ys[:, 0] / cell)
 
     def disc(self, cx: float, cy: float, r: float) -> Tensor:
         """Opacity of a disc, [h, w]."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from vitascope.storybook.canvas import Canvas, Colour, mix, scaled
 
 _CLOUD: dict[str, Colour] = {
@@ -65,23 +63,31 @@ def _sun(canvas: Canvas, side: float, height: float, size: float, colour: Colour
 
 
 def clouds(canvas: Canvas) -> None:
-    """Clouds in the upper half, as many as the weather has: scattered ones with edges, or a soft closed cover."""
+    """Clouds in the upper half, as many as the weather has; where they close, a soft cover in two tones."""
     weather, light = canvas.weather, canvas.scene.light
     grey = scaled((0.55, 0.57, 0.62), weather.level if light != "night" else 0.3)
     colour, thick = mix(_CLOUD[light], grey, weather.grey), weather.thick * (1.0 if light != "night" else 0.6)
+    if not weather.clouds:
+        if thick:
+            _cover(canvas, colour, thick)
+        return
     swept = 1.7 if canvas.scene.weather == "wind" else 1.0
-    closed = weather.clouds > 8
-    for cloud in range(weather.clouds):
+    for _ in range(weather.clouds):
         cx, cy = canvas.between(-1.5, 1.5), canvas.between(0.2, 0.45)
-        shade = mix(colour, scaled(colour, 0.72 if cloud % 3 else 1.12), 1.0) if closed else colour
         for _ in range(3):
-            wide = canvas.between(0.09, 0.16) * (1.6 if closed else swept)
+            wide = canvas.between(0.09, 0.16) * swept
             x, y = cx + canvas.between(-0.15, 0.15) * swept, cy + canvas.between(-0.02, 0.03)
             tall = wide * 0.4 / swept**1.6
             at = canvas.near(x - 1.13 * wide, x + 1.13 * wide, y - 1.13 * tall, y + 1.13 * tall)
             q = ((at.xs - x) / wide).square() + ((at.ys - y) / tall).square()
-            at.over_sky(_soft(q, closed) * thick, shade)
+            at.over_sky(((1.25 - q) * 2).clamp(0, 1) * thick, colour)
 
 
-def _soft(q: Tensor, closed: bool) -> Tensor:
-    return (1.25 - q).mul(0.8).clamp(0, 1).square() if closed else ((1.25 - q) * 2).clamp(0, 1)
+def _cover(canvas: Canvas, colour: Colour, thick: float) -> None:
+    """A closed cover of clouds down to the horizon."""
+    at = canvas.near(-9.0, 9.0, canvas.scene.horizon - 0.1, 9.0)
+    high = ((at.ys - canvas.scene.horizon) * 5).clamp(0, 1)
+    banks = at.noise(0.21, flat=2.6)
+    at.over_sky(((banks - 0.3) * 2.2).clamp(0, 1) * high * thick, scaled(colour, 1.18))
+    rolls = at.noise(0.12, flat=3.4)
+    at.over_sky(((rolls - 0.4) * 2.4).clamp(0, 1) * high * (0.75 * thick), scaled(colour, 0.8))

@@ -34,11 +34,11 @@ def outer_space(canvas: Canvas) -> None:
     canvas.part("ground")
     canvas.over_land(canvas.under(canvas.ridge(horizon + 0.0, 0.10, 0.6, waves=2, sharp=True)), (0.34, 0.34, 0.39))
     ground(canvas, (0.68, 0.68, 0.70), (0.50, 0.50, 0.54))
-    for _ in range(14):
+    for _ in range(10):
         depth = canvas.between(0.03, 1.0)
         x, y = canvas.between(-1.5, 1.5), horizon - 0.025 - depth * (horizon + 0.47)
-        _crater(canvas, x, y, (0.03 + 0.085 * depth) * canvas.between(0.6, 1.1))
-    canvas.over_land(canvas.dots(0.07, 0.010, share=0.4, flat=1.7) * canvas.under(horizon - 0.06), (0.44, 0.44, 0.48))
+        _crater(canvas, x, y, (0.04 + 0.12 * depth) * canvas.between(0.6, 1.1))
+    canvas.over_land(canvas.dots(0.08, 0.009, share=0.3, flat=1.7) * canvas.under(horizon - 0.06), (0.44, 0.44, 0.48))
 
 
 def _planet(canvas: Canvas, x: float, y: float, r: float, tones: tuple[Colour, Colour], *, ringed: bool) -> None:
@@ -68,5 +68,5 @@ def _planet(canvas: Canvas, x: float, y: float, r: float, tones: tuple[Colour, C
 def _crater(canvas: Canvas, x: float, y: float, r: float) -> None:
     at = canvas.near(x - r * 1.3, x + r * 1.3, y - r * 0.6, y + r * 0.6)
     at.over_land(at.oval(x, y, r * 1.15, r * 0.40), (0.80, 0.80, 0.82))
-    at.over_land(at.oval(x, y + 0.02 * r, r, r * 0.31), (0.36, 0.36, 0.41))
-    at.over_land(at.oval(x, y - 0.09 * r, r * 0.88, r * 0.22), (0.54, 0.54, 0.58))
+    at.over_land(at.oval(x, y + 0.02 * r, r, r * 0.32), (0.27, 0.27, 0.33))
+    at.over_land(at.oval(x, y - 0.08 * r, r * 0.86, r * 0.22), (0.46, 0.46, 0.51))

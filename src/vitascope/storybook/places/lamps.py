@@ -41,15 +41,13 @@ def lantern_post(canvas: Canvas, x: float, foot: float, tall: float) -> None:
     ]
     strokes(canvas, posts, _IRON, foot=foot)
     at = canvas.near(x - wide * 2, x + wide * 2, head - wide, head + wide * 4)
-    middle, high = head + wide * 1.15, wide * 1.15
-    part = (at.ys - head) / (2 * high)
-    glass = at.cover((at.xs - x).abs() - wide * (0.62 + 0.5 * part)) * at.block(x - wide * 2, x + wide * 2, head, head + 2 * high)
+    middle, brim = head + wide * 1.15, head + wide * 2.3
+    side = (at.xs - x).abs()
+    lean = wide * (0.62 + 0.5 * (at.ys - head) / (wide * 2.3))
+    glass = at.cover(side - lean) * at.block(x - wide * 2, x + wide * 2, head, brim)
+    at.over_land(glass, (1.0, 0.90, 0.58) if lit(canvas) else (0.80, 0.84, 0.86), lit=not lit(canvas), foot=foot)
+    hat = at.cover(side - (brim + wide * 0.9 - at.ys) * 1.5) * at.block(x - wide * 1.3, x + wide * 1.3, brim, head + wide * 4)
+    at.over_land(hat, _IRON, foot=foot)
     if lit(canvas):
-        at.over_land(glass, (1.0, 0.90, 0.58), lit=False, foot=foot)
-    else:
-        at.over_land(glass, (0.80, 0.84, 0.86), foot=foot)
-    hat = (head + 2 * high + wide * 0.9 - at.ys) * 1.5
-    at.over_land(at.cover((at.xs - x).abs() - hat) * at.block(x - wide * 1.3, x + wide * 1.3, head + 2 * high, head + 4 * high), _IRON, foot=foot)
-    if lit(canvas):
-        halo(canvas, x, middle, tall * 0.62, 0.55)
-        halo(canvas, x, middle, tall * 0.22, 0.7)
+        halo(canvas, x, middle, tall * 0.55, 0.42)
+        halo(canvas, x, middle, tall * 0.2, 0.65)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from vitascope.storybook.canvas import Canvas, Colour, scaled
-from vitascope.storybook.places.country import ground
 from vitascope.storybook.skies import sky
 from vitascope.storybook.strokes import Stroke, strokes, weed
 
@@ -85,7 +84,10 @@ def underwater(canvas: Canvas) -> None:
     canvas.part("rocks")
     canvas.over_land(canvas.under(canvas.ridge(horizon - 0.02, 0.16, 0.7)), (0.20, 0.42, 0.52), far=0.55)
     canvas.over_land(canvas.under(canvas.ridge(horizon - 0.06, 0.10, 0.45)), (0.18, 0.38, 0.44), far=0.3)
-    ground(canvas, (0.93, 0.86, 0.62), (0.55, 0.66, 0.60))
+    sand = canvas.under(canvas.ridge(horizon - 0.05, 0.045, 0.8, waves=2))
+    canvas.over_land(sand, (0.66, 0.70, 0.58), far=0.15)
+    near = ((horizon - canvas.ys) / (horizon + 0.5)).clamp(0, 1)
+    canvas.over_land(sand * near, (1.0, 0.90, 0.62))
     canvas.over_land(canvas.dots(0.07, 0.010, share=0.6, flat=6.0) * canvas.under(horizon - 0.05), (0.76, 0.70, 0.50))
     canvas.part("growth")
     for slot in range(9):
@@ -98,7 +100,7 @@ def underwater(canvas: Canvas) -> None:
             strokes(canvas, ribbons, (0.14, 0.52, 0.30), far=0.1)
     canvas.part("bubbles")
     for column in range(5):
-        x, y = -1.1 + 0.55 * column + canvas.between(-0.2, 0.2), canvas.between(-0.1, 0.25)
+        x, y = -1.1 + 0.55 * column + canvas.between(-0.2, 0.2), canvas.between(0.0, 0.28)
         for k in range(3):
             _bubble(canvas, x + canvas.between(-0.03, 0.03), y + 0.06 * k, canvas.between(0.010, 0.020))
 

@@ -45,7 +45,8 @@ def snowy_park(canvas: Canvas) -> None:
 def _tree(canvas: Canvas, x: float, foot: float, tall: float) -> None:
     limbs = bare_tree(canvas, x, foot, tall)
     base = canvas.near(x - 0.09, x + 0.09, foot - 0.03, foot + 0.03)
-    snowed = [Stroke(k.x0, k.y0 + k.start + 0.002, k.x1, k.y1 + k.start + 0.002, k.start * 0.8, k.end * 0.8) for k in limbs[1:22]]
+    thick = [k for k in limbs[1:] if k.start > 0.1 * limbs[0].start and abs(k.x1 - k.x0) > 0.012]
+    snowed = [k._replace(y0=k.y0 + k.start, y1=k.y1 + k.start, start=k.start * 0.9, end=k.end * 0.9) for k in thick]
     strokes(canvas, snowed, _SNOW, foot=foot)
     strokes(canvas, limbs, _BARK, foot=foot)
     base.over_land(base.oval(x, foot - 0.008, 0.06, 0.016), (0.90, 0.93, 1.0), foot=foot)
@@ -60,17 +61,17 @@ def _far_trees(canvas: Canvas) -> None:
         found.append(Stroke(x, horizon, x, fork + tall * 0.5, 0.006, 0.002))
         found.append(Stroke(x, fork, x - side, fork + tall * 0.36, 0.004, 0.001))
         found.append(Stroke(x, fork - tall * 0.1, x + side, fork + tall * 0.26, 0.004, 0.001))
-    for start in range(0, len(found), 9):  # a few trees at a time: the window of all would be as wide as the canvas
-        strokes(canvas, found[start : start + 9], (0.40, 0.37, 0.42), far=0.3, foot=horizon)
+    strokes(canvas, found, (0.40, 0.37, 0.42), far=0.3, foot=horizon)
 
 
 def _path(canvas: Canvas) -> Tensor:
     """Opacity of a path that comes from the horizon and widens towards the camera, [h, w]."""
     horizon = canvas.scene.horizon
     near = ((horizon - canvas.ys) / (horizon + 0.5)).clamp(0, 1)
-    start, bend = canvas.between(-0.3, 0.3), canvas.between(0.25, 0.5) * (1 if canvas.between(-1, 1) > 0 else -1)
-    middle = start + bend * (near - 0.6) * near * 2.2
-    return canvas.cover((canvas.xs - middle).abs() - (0.015 + 0.33 * near * near)) * canvas.under(horizon - 0.005) * 0.85
+    start, bend = canvas.between(-0.2, 0.2), canvas.between(-0.16, 0.16)
+    middle = start * (1 - near) + bend * near * (1 - near) * 4
+    edge = (canvas.xs - middle).abs() - (0.015 + 0.20 * near * near + 0.08 * near)
+    return canvas.cover(edge * 0.5) * canvas.under(horizon - 0.008) * 0.85  # it runs aslant: half as steep
 
 
 def _bench(canvas: Canvas, x: float, foot: float) -> None:
