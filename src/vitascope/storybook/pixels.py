@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vitascope.storybook.actors import COLOURS, actor, rope, shadow, sprites
+from vitascope.storybook.actors import COLOURS, Lights, actor, rope, shadow, sprites
+from vitascope.storybook.mood import grade
 from vitascope.storybook.motion import times
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.stage import stage
@@ -58,12 +59,22 @@ def _clip(scene: Scene, frames: int, height: int, width: int, device: torch.devi
             rings(ground, each)
     for sprite in drawn:
         shadow(pixels, sprite, lights, cameras, seen)
-    fall(pixels, scene, moments, seen.scale, behind=True)
+    _falls(pixels, lights, moments, seen.scale, behind=True)
     for sprite in drawn:
         if sprite.scene.action == "swings":
             rope(ground, sprite)
         actor(pixels, sprite, lights, moments, cameras, seen)
     if set_up.front is not None:
         pixels.mul_(1 - set_up.front[:, 3:]).add_(set_up.front[:, :3])
-    fall(pixels, scene, moments, seen.scale, behind=False)
+    _falls(pixels, lights, moments, seen.scale, behind=False)
+    grade(pixels, scene.mood)
     return pixels.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _falls(pixels: Tensor, lights: Lights, moments: Sequence[float], scale: float, *, behind: bool) -> None:
+    """What falls: of one weather, or of the one before a turn less and less and of the one after it more and more."""
+    if lights.before.weather == lights.after.weather:
+        fall(pixels, lights.before, moments, scale, behind=behind)
+        return
+    fall(pixels, lights.before, moments, scale, behind=behind, strength=[1 - share for share in lights.shares])
+    fall(pixels, lights.after, moments, scale, behind=behind, strength=lights.shares)

@@ -82,7 +82,7 @@ def fall(
     each frame, from 0, none, to 1, all of it; all of it unless given.
     """
     dim = 0.75 if scene.light == "night" else 1.0
-    for number, layer in enumerate(LAYERS.get(scene.weather, ())):
+    for number, layer in enumerate(LAYERS[scene.weather]):
         if (number == 0) == behind:
             _lay(pixels, scene, moments, scale, layer, number, dim * layer.strength, strength)
     if scene.weather == "fog":
