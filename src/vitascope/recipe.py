@@ -163,6 +163,8 @@ class Recipe(_Part):
 
     name: str = Field(pattern=r"^\w[\w.-]{0,99}$")
     seed: int = Field(default=0, ge=0)
+    world: Literal["first", "whole"] = "first"
+    """The storybook's world that is learned."""
     video: ClipShape
     codec: Annotated[VAEConfig, BeforeValidator(_sizes(VAEConfig))]
     text: Annotated[CLIPConfig, BeforeValidator(_sizes(CLIPConfig))]

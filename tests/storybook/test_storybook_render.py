@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from vitascope.storybook import ATTRIBUTES, Scene, render, scene, sheet
-from vitascope.storybook.motion import camera, pose
+from vitascope.storybook.motion import pose
+from vitascope.storybook.views import camera
 from vitascope.storybook.pixels import view
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from vitascope.errors import BadRun
 from vitascope.storybook import Scene, render, scene
 from vitascope.storybook.scenes import Split
+from vitascope.storybook.worlds import DEFAULT
 
 CHUNK = 32
 
@@ -30,6 +31,7 @@ class Source:
     height: int
     width: int
     split: Split = "train"
+    world: str = DEFAULT
 
 
 class Clips:
@@ -45,7 +47,7 @@ class Clips:
 
     def scene(self, index: int) -> Scene:
         """The scene that clip `index` was rendered from."""
-        return scene(self.source.seed, index, self.source.split)
+        return scene(self.source.seed, index, self.source.split, self.source.world)
 
     def pixels(self, index: int) -> Tensor:
         """Clip `index`, uint8 [t h w c]."""
@@ -84,7 +86,7 @@ def story_clips(
         file.seek(done * size)
         while done < source.count:
             indices = range(done, min(done + CHUNK, source.count))
-            scenes = [scene(source.seed, index, source.split) for index in indices]
+            scenes = [scene(source.seed, index, source.split, source.world) for index in indices]
             clips = render(scenes, frames=source.frames, height=source.height, width=source.width, device=device)
             file.write(clips.cpu().numpy().tobytes())
             done = indices.stop

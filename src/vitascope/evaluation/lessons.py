@@ -21,8 +21,8 @@ from vitascope.evaluation.streams import Seen
 from vitascope.physics.noise import Noise, key, normal, uniform
 from vitascope.recipe import ClipShape, StageSettings
 from vitascope.storybook import Scene, render, scene
-from vitascope.storybook.motion import camera, pose, times
-from vitascope.storybook.pixels import view
+from vitascope.storybook.motion import pose, times
+from vitascope.storybook.views import camera, view
 from vitascope.training.loop import State, train
 
 STEPS = 2000

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from vitascope.storybook.captions import caption, plain, said, vocabulary
-from vitascope.storybook.motion import DURATION, GRAVITY, RESTITUTION, Track, track
+from vitascope.storybook.motion import DURATION, GRAVITY, RESTITUTION
 from vitascope.storybook.pixels import render
-from vitascope.storybook.scenes import ATTRIBUTES, Scene, scene, withheld
+from vitascope.storybook.scenes import Scene, scene, withheld
 from vitascope.storybook.sheet import sheet
+from vitascope.storybook.views import Track, camera, cast, track, tracks
+from vitascope.storybook.worlds import ATTRIBUTES, WORLDS
 
 __all__ = [
     "ATTRIBUTES",
     "DURATION",
     "GRAVITY",
     "RESTITUTION",
+    "WORLDS",
     "Scene",
     "Track",
+    "camera",
     "caption",
+    "cast",
     "plain",
     "render",
     "said",
     "scene",
     "sheet",
     "track",
+    "tracks",
     "vocabulary",
     "withheld",
 ]

@@ -1,7 +1,8 @@
 """Captions: what a person might type for a scene.
 
 A caption is true of its scene, and what it does not say is free. The subject is always said, the action nearly always,
-the rest often; attributes come in any order, in one sentence or up to about three. Everything is lowercase.
+the rest often; attributes come in any order, in one sentence or up to about three. Everything is lowercase. The first
+world's sentences are built here, from `words`; the whole world's in `grammar`, from `lexicon`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from types import ModuleType
 
 from vitascope.physics.noise import key
-from vitascope.storybook import words
+from vitascope.storybook import grammar, words
+from vitascope.storybook.inflection import FORMS, conjugate
+from vitascope.storybook.lexicon import deeds, settings, telling, things
 from vitascope.storybook.scenes import Scene
+from vitascope.storybook.worlds import DEFAULT, FIRST, world_of
 
 _SAID = {"colour": 0.88, "action": 0.96, "place": 0.85, "light": 0.6}  # how often an attribute is said
 _SAID_IF_SPECIAL = {"weather": 0.75, "camera": 0.7}  # how often rain, snow, a moving camera is said
@@ -45,7 +50,7 @@ def _plan(scene: Scene, draw: random.Random) -> set[str]:
 
 
 def said(scene: Scene, index: int = 0) -> frozenset[str]:
-    """The attributes that caption number `index` of a scene says, by the names of `ATTRIBUTES`."""
+    """The attributes that caption number `index` of a scene says: names of its world's values, and "dress"."""
     return frozenset(_compose(scene, index)[1])
 
 
@@ -55,7 +60,10 @@ def caption(scene: Scene, index: int = 0) -> str:
 
 
 def plain(scene: Scene) -> str:
-    """The canonical caption, which names every attribute; of the night sky, the place names the light."""
+    """The canonical caption. In the first world it names every attribute; in the whole one colour, subject, action, place,
+    light, and what is not the usual. Of the night sky, the place names the light."""
+    if world_of(scene.world) is not FIRST:
+        return grammar.plain(scene)
     article = words.ELIDED if scene.colour[0] in "aeiou" else "a"
     light = "" if scene.place == "night sky" else " " + words.LIGHTS[scene.light][0]
     clauses = (
@@ -109,7 +117,9 @@ def _tails(scene: Scene, plan: set[str], draw: random.Random) -> tuple[list[str]
     return inside, after
 
 
-def _compose(scene: Scene, index: int) -> tuple[str, set[str]]:
+def _compose(scene: Scene, index: int) -> tuple[str, set[str] | frozenset[str]]:
+    if world_of(scene.world) is not FIRST:
+        return grammar.compose(scene, index)
     draw = random.Random(key(scene.seed, f"caption {scene.index}", index))
     plan = _plan(scene, draw)
     who, (verb, doing) = _who(scene, plan, draw), _verb(scene, draw)
@@ -157,8 +167,17 @@ def _texts(table: object) -> Iterator[str]:
             yield from _texts(value)
 
 
-@lru_cache(maxsize=1)
-def vocabulary() -> tuple[str, ...]:
-    """Every word a caption can contain, lowercase, sorted."""
-    tables = [table for name, table in vars(words).items() if name.isupper()]
-    return tuple(sorted({word for text in _texts(tables) for word in re.findall(r"[a-z]+", text)}))
+def _tables(*modules: ModuleType) -> Iterator[str]:
+    for module in modules:
+        yield from _texts([table for name, table in vars(module).items() if name.isupper()])
+
+
+@lru_cache(maxsize=2)
+def vocabulary(world: str = DEFAULT) -> tuple[str, ...]:
+    """Every word that a caption of this world can contain, lowercase, sorted. Raises ValueError for an unknown world."""
+    if world_of(world) is FIRST:
+        texts = list(_tables(words))
+    else:
+        verbs = [conjugate("+" + phrase, form) for phrase in _tables(deeds) for form in FORMS]
+        texts = [*_tables(things, settings, telling), *verbs, "is are an"]
+    return tuple(sorted({word for text in texts for word in re.findall(r"[a-z]+", text)}))

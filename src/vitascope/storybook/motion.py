@@ -1,22 +1,21 @@
-"""Laws of motion: where the subject and the camera are at each moment.
+"""Laws of motion: where a subject is at each moment.
 
 World units: the frame's safe area is 1.6 wide and 1 high around the origin, y up; a clip lasts two seconds whatever its
 number of frames. One gravity holds in the whole world. Rolling is rolling without slipping: dx = -r dangle, with angles
-counter-clockwise. The camera pans by moving sideways past the scene (parallax 1 at the subject) and zooms about the
-centre.
+counter-clockwise. Who walks or drives turns legs and wheels by the way that it goes. A pendulum swings by its equation,
+not by the one for small angles. What comes nearer grows as one over its distance.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
-
-import torch
-from torch import Tensor
 
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import SUBJECTS, depth, extent
+from vitascope.storybook.worlds import PEOPLE, WALKERS
 
 DURATION = 2.0
 """Seconds of world time in a clip."""
@@ -27,39 +26,27 @@ RESTITUTION = 0.85
 SAFE = (1.6, 1.0)
 """Width and height that every frame shows, whatever its aspect ratio."""
 _TOP = 0.47  # as high as the top of a subject goes
+_SIZES = {"small": 0.72, "usual": 1.0, "large": 1.22}
 
 
 class Pose(NamedTuple):
-    """A subject at one moment: centre, radius of its bounding circle (world units), angle (radians)."""
+    """A subject at one moment: centre, radius of its bounding circle (world units), angle (radians), the height of the
+    ground below it, and what its limbs do (see `shapes.Limbs`)."""
 
     x: float
     y: float
     size: float
     angle: float
-
-
-class Camera(NamedTuple):
-    """A camera at one moment: how far it has moved to the right at the subject's depth, and its magnification."""
-
-    x: float
-    zoom: float
-
-
-class Track(NamedTuple):
-    """A subject over a clip, float64 [frames] each, in world units and radians; visible is bool: the subject's centre,
-    as the camera sees it, is within the safe area."""
-
-    x: Tensor
-    y: Tensor
-    size: Tensor
-    angle: Tensor
-    visible: Tensor
+    ground: float
+    cycle: float = 0.0
+    effort: float = 0.0
+    lean: float = 0.0
 
 
 def radius(scene: Scene) -> float:
     """The subject's full radius: that of its bounding circle, in world units."""
     smaller = 0.88 if scene.camera.startswith("zooms") else 1.0
-    return scene.radius * SUBJECTS[scene.subject].size * smaller
+    return scene.radius * SUBJECTS[scene.subject].size * smaller * _SIZES[scene.size]
 
 
 def rolling_radius(scene: Scene) -> float:
@@ -81,8 +68,14 @@ def _way(scene: Scene, direction: int) -> float:
     """How far a subject travels that rolls or moves: the farther when the camera goes with it, so that it still crosses
     the frame, and less far when the camera zooms or goes against it, so that it stays in the frame."""
     pan = {"pans left": -1, "pans right": 1}.get(scene.camera, 0)
-    share = 1.12 if pan == direction else 1.0 if scene.camera == "still" else 0.8
-    return (0.9 + 0.25 * scene.vigour) * share
+    share = 1.12 if pan == direction else 1.0 if scene.camera in ("still", "tracks") else 0.8
+    way = {"walks": 0.55 + 0.2 * scene.vigour, "runs": 1.1 + 0.3 * scene.vigour}
+    return way.get(scene.action, 0.9 + 0.25 * scene.vigour) * share
+
+
+def _home(scene: Scene) -> float:
+    """Where a subject that crosses the frame is half-way."""
+    return scene.x * 0.25
 
 
 def _rises(scene: Scene, t: float) -> Pose:
@@ -90,13 +83,21 @@ def _rises(scene: Scene, t: float) -> Pose:
     part = t / DURATION
     if scene.phase < 0.5:  # half of them at a constant speed, half from rest, accelerating
         part = part * part
-    return Pose(scene.x, _rest(scene) + height * part, radius(scene), 0.0)
+    return Pose(scene.x, _rest(scene) + height * part, radius(scene), 0.0, scene.floor)
 
 
 def _falls(scene: Scene, t: float) -> Pose:
     height = _headroom(scene) * (0.9 + 0.15 * scene.vigour)
     since = max(0.0, t - 0.1 - 0.5 * scene.phase)
-    return Pose(scene.x, _rest(scene) + max(0.0, height - GRAVITY * since * since / 2), radius(scene), 0.0)
+    return Pose(scene.x, _rest(scene) + max(0.0, height - GRAVITY * since * since / 2), radius(scene), 0.0, scene.floor)
+
+
+def _drops(scene: Scene, t: float) -> Pose:
+    """Falls into water: below its surface it sinks, at a fifth of the speed at which it met it."""
+    at = _falls(scene, t)
+    height = _falls(scene, 0.0).y - _rest(scene)
+    since = t - 0.1 - 0.5 * scene.phase - math.sqrt(2 * height / GRAVITY)
+    return at._replace(y=at.y - max(0.0, since) * math.sqrt(2 * GRAVITY * height) / 5) if since > 0 else at
 
 
 def _bounces(scene: Scene, t: float) -> Pose:
@@ -111,37 +112,108 @@ def _bounces(scene: Scene, t: float) -> Pose:
     first = up == fall
     y = apex - GRAVITY * since * since / 2 if first else speed * since - GRAVITY * since * since / 2
     drift = scene.direction * (0.1 + 0.35 * scene.reach) * (t / DURATION - 0.5)
-    return Pose(scene.x + drift, _rest(scene) + max(0.0, y), radius(scene), 0.0)
+    return Pose(scene.x + drift, _rest(scene) + max(0.0, y), radius(scene), 0.0, scene.floor)
 
 
 def _rolls(scene: Scene, t: float) -> Pose:
     x = scene.direction * _way(scene, scene.direction) * (t / DURATION - 0.5)
     angle = -x / rolling_radius(scene) + 2 * math.pi * scene.phase
     low = radius(scene) * depth(scene.subject, angle * facing(scene))
-    return Pose(scene.x * 0.25 + x, scene.floor + low, radius(scene), angle)
+    return Pose(_home(scene) + x, scene.floor + low, radius(scene), angle, scene.floor)
 
 
 def _spins(scene: Scene, t: float) -> Pose:
     turns = scene.direction * (0.42 + 0.28 * scene.vigour) * t
     y = max(scene.floor + radius(scene) + 0.05, -0.1) + 0.08 * scene.phase
-    return Pose(scene.x, y, radius(scene), 2 * math.pi * turns)
+    return Pose(scene.x, y, radius(scene), 2 * math.pi * turns, scene.floor)
 
 
 def _moves(scene: Scene, t: float) -> Pose:
-    way = 1 if scene.action == "moves right" else -1
+    way = facing(scene)
     x = way * _way(scene, way) * (t / DURATION - 0.5)
     y = _rest(scene) + SUBJECTS[scene.subject].hover * scene.phase
-    return Pose(scene.x * 0.25 + x, y, radius(scene), 0.0)
+    return Pose(_home(scene) + x, y, radius(scene), 0.0, scene.floor)
 
 
 def _grows(scene: Scene, t: float) -> Pose:
     start, end = 0.3 + 0.1 * scene.phase, 1.05 + 0.15 * scene.vigour
-    size = radius(scene) * (start + (end - start) * t / DURATION)
-    return Pose(scene.x, scene.floor + size * extent(scene.subject)[0], size, 0.0)
+    part = t / DURATION if scene.action == "grows" else 1 - t / DURATION
+    size = radius(scene) * (start + (end - start) * part)
+    return Pose(scene.x, scene.floor + size * extent(scene.subject)[0], size, 0.0, scene.floor)
 
 
 def _still(scene: Scene, t: float) -> Pose:
-    return Pose(scene.x, _rest(scene) + SUBJECTS[scene.subject].hover * scene.phase, radius(scene), 0.0)
+    return Pose(scene.x, _rest(scene) + SUBJECTS[scene.subject].hover * scene.phase, radius(scene), 0.0, scene.floor)
+
+
+def _swings(scene: Scene, t: float) -> Pose:
+    length, widest = rope(scene), 0.5 + 0.35 * scene.vigour
+    period = 2 * math.pi * math.sqrt(length / GRAVITY)
+    angle = pendulum(length, widest * scene.direction, t + 0.35 * period * scene.phase)
+    x, y = pivot(scene)
+    return Pose(x + length * math.sin(angle), y - length * math.cos(angle), radius(scene), angle, scene.floor)
+
+
+def rope(scene: Scene) -> float:
+    """The length of the pendulum that a swinging subject is: from what it hangs on to its centre."""
+    return 0.3 + 0.14 * scene.reach
+
+
+def pivot(scene: Scene) -> tuple[float, float]:
+    """What a swinging subject hangs on."""
+    return scene.x, 0.36 + 0.06 * scene.phase
+
+
+@lru_cache(maxsize=64)
+def _swing(length: float, widest: float) -> tuple[float, ...]:
+    """The angle of a pendulum let go at `widest`, every 1/400 s for five seconds (Störmer-Verlet)."""
+    step = 1 / 400
+    angles = [widest, widest - GRAVITY / length * math.sin(widest) * step * step / 2]
+    while len(angles) <= 2000:
+        angles.append(2 * angles[-1] - angles[-2] - GRAVITY / length * math.sin(angles[-1]) * step * step)
+    return tuple(angles)
+
+
+def pendulum(length: float, widest: float, t: float) -> float:
+    """The angle at t seconds of a pendulum of this length that was let go at `widest`: a'' = -g/l sin a."""
+    table = _swing(length, widest)
+    at = min(t * 400, len(table) - 2)
+    low = int(at)
+    return table[low] + (at - low) * (table[low + 1] - table[low])
+
+
+def _floats(scene: Scene, t: float) -> Pose:
+    turn = 2 * math.pi * (t / (1.5 + 0.7 * scene.vigour) + scene.phase)
+    afloat = scene.subject == "boat"
+    base = _rest(scene) if afloat else max(scene.floor + radius(scene) + 0.08, -0.12) + 0.1 * scene.reach
+    y = base + (0.018 if afloat else 0.05) * math.sin(turn)
+    x = scene.x + scene.direction * 0.07 * (t / DURATION - 0.5)
+    return Pose(x, y, radius(scene), 0.07 * math.cos(turn), scene.floor)
+
+
+def _orbits(scene: Scene, t: float) -> Pose:
+    turn = scene.direction * 2 * math.pi * (t / (1.8 + 0.5 * scene.vigour)) + 2 * math.pi * scene.phase
+    way, size = 0.24 + 0.05 * scene.reach, 0.62 * radius(scene)
+    return Pose(0.4 * scene.x + way * math.cos(turn), 0.04 + way * math.sin(turn), size, 0.0, scene.floor)
+
+
+def _comes(scene: Scene, t: float) -> Pose:
+    """Approaches or leaves along the line of sight at a constant speed: its size is one over its distance."""
+    part = t / DURATION if scene.action == "approaches" else 1 - t / DURATION
+    far, near = 3.2 + 0.8 * scene.vigour, 0.9
+    scale = 1 / (far + (near - far) * part)
+    ground = scene.horizon + (scene.floor - scene.horizon) * scale
+    size = radius(scene) * scale
+    lift = SUBJECTS[scene.subject].hover * scene.phase * scale
+    return Pose(scene.x * scale, ground + size * extent(scene.subject)[0] + lift, size, 0.0, ground)
+
+
+def _thrown(scene: Scene, t: float) -> Pose:
+    """Rises and falls again: thrown upwards from the ground, which it comes back to."""
+    height = min(_headroom(scene), GRAVITY * 0.85**2 / 2) * (0.9 + 0.1 * scene.vigour)
+    speed = math.sqrt(2 * GRAVITY * height)
+    y = max(0.0, speed * t - GRAVITY * t * t / 2)
+    return Pose(scene.x, _rest(scene) + y, radius(scene), 0.0, scene.floor)
 
 
 ACTIONS: dict[str, Callable[[Scene, float], Pose]] = {
@@ -152,8 +224,18 @@ ACTIONS: dict[str, Callable[[Scene, float], Pose]] = {
     "spins": _spins,
     "moves left": _moves,
     "moves right": _moves,
+    "walks": _moves,
+    "runs": _moves,
     "grows": _grows,
+    "shrinks": _grows,
     "stays still": _still,
+    "swings": _swings,
+    "floats": _floats,
+    "orbits": _orbits,
+    "approaches": _comes,
+    "leaves": _comes,
+    "shatters": _falls,
+    "splashes": _drops,
 }
 """What each action does to the subject: a function of the scene and of seconds."""
 
@@ -162,24 +244,59 @@ def facing(scene: Scene) -> int:
     """+1 when the subject looks right, -1 when left: where it goes, or else where it likes."""
     if scene.action in ("moves left", "moves right"):
         return 1 if scene.action == "moves right" else -1
-    return scene.direction if scene.action == "rolls" else scene.facing
+    return scene.direction if scene.action in ("rolls", "walks", "runs") else scene.facing
+
+
+def pace(scene: Scene, t: float) -> tuple[float, float, float]:
+    """What a change half-way does to the action: how many of its seconds have passed at t, how fast they pass, and how
+    that changes (a second a second, and that again by the second)."""
+    half, ramp = DURATION / 2, 0.3
+    if scene.beat == "stops":
+        since = min(max(t - half, 0.0), ramp)
+        braking = 0 < t - half < ramp
+        return min(t, half) + since - since * since / (2 * ramp), 1 - since / ramp, -1 / ramp if braking else 0.0
+    if scene.beat in ("waits", "speeds up"):
+        first, gain = (0.0, 1.6) if scene.beat == "waits" else (0.7, 1.3)
+        start = half - ramp
+        since = max(t - start, 0.0)
+        ramped = min(since, ramp)
+        passed = first * t + gain * (ramped * ramped / (2 * ramp) + max(0.0, since - ramp))
+        return passed, first + gain * ramped / ramp, gain / ramp if 0 < since < ramp else 0.0
+    if scene.beat == "shrinks":
+        return DURATION * (1 - abs(t / half - 1)), 2.0, 0.0
+    return t, 1.0, 0.0
 
 
 def pose(scene: Scene, t: float) -> Pose:
     """The subject at t seconds."""
-    return ACTIONS[scene.action](scene, t)
+    since, speed, change = pace(scene, t)
+    law = _thrown if scene.beat == "falls" else ACTIONS[scene.action]
+    at = law(scene, since)
+    if scene.world == "first":
+        return at
+    return at._replace(**_limbs(scene, at, since, speed, change))
 
 
-def camera(scene: Scene, t: float) -> Camera:
-    """The camera at t seconds. Panning left moves the camera left, so that the scenery moves right."""
-    part = t / DURATION - 0.5
-    if scene.camera.startswith("pans"):
-        way = 1 if scene.camera == "pans right" else -1
-        return Camera(way * (0.32 + 0.12 * scene.reach) * part, 1.0)
-    if scene.camera.startswith("zooms"):
-        way = 1 if scene.camera == "zooms in" else -1
-        return Camera(0.0, (1.5 + 0.2 * scene.reach) ** (way * part))
-    return Camera(0.0, 1.0)
+def _limbs(scene: Scene, at: Pose, since: float, speed: float, change: float) -> dict[str, float]:
+    """What its legs, wheels or wings do: by the way that it went where they carry it, else by the clock."""
+    stride = SUBJECTS[scene.subject].stride
+    moves = scene.action != "stays still"
+    effort = (2.0 if scene.action == "runs" else 1.0) * min(1.0, speed) if moves else 0.0
+    if scene.beat == "speeds up":
+        effort = min(2.0, 0.7 + speed * 0.65)
+    if scene.action in ("moves left", "moves right", "walks", "runs") and stride:
+        way = facing(scene)
+        went = way * (at.x - ACTIONS[scene.action](scene, 0.0).x)
+        gain = change * _way(scene, way) / DURATION
+        return {
+            "cycle": 2 * math.pi * (went / (stride * at.size) + scene.phase),
+            "effort": effort,
+            "lean": max(-0.12, min(0.12, 0.06 * gain)),
+        }
+    if scene.action in ("bounces", "spins", "floats", "grows", "shrinks") and scene.subject in WALKERS:
+        effort *= 0.4
+    rate = 1.4 if scene.subject in PEOPLE else 1.8
+    return {"cycle": 2 * math.pi * (rate * since + scene.phase), "effort": effort}
 
 
 def times(frames: int) -> list[float]:
@@ -187,14 +304,3 @@ def times(frames: int) -> list[float]:
     if frames < 1:
         raise ValueError(f"a clip has at least one frame, got {frames}")
     return [DURATION * k / (frames - 1) for k in range(frames)] if frames > 1 else [DURATION / 2]
-
-
-def track(scene: Scene, frames: int) -> Track:
-    """Where the subject is at each of `frames` frames."""
-    poses = [pose(scene, t) for t in times(frames)]
-    seen = []
-    for t, at in zip(times(frames), poses, strict=True):
-        view = camera(scene, t)
-        seen.append(abs(at.x - view.x) * view.zoom <= SAFE[0] / 2 and abs(at.y) * view.zoom <= SAFE[1] / 2)
-    x, y, size, angle = torch.tensor(poses, dtype=torch.float64).T
-    return Track(x, y, size, angle, torch.tensor(seen))

@@ -1,10 +1,10 @@
 """A scene: what happens in one clip of the storybook, as exact labels and a few numbers.
 
-A scene is a pure function of (seed, index). Its words are the labels; its numbers are in world units, of which the
-frame is 1 high (see `motion.View`). Rules that keep the labels exact:
+A scene is a pure function of (world, seed, index). Its words are the labels; its numbers are in world units, of which the
+frame is 1 high (see `motion`). Rules that keep the labels exact:
 
-* in the night sky it is always night;
-* every other (subject, colour, action, place, light, weather, camera) is possible;
+* each subject does what it can do, in places where it can be, in colours that it can have (`worlds`);
+* a place that has one light or no weather keeps it: it is always night in outer space, and never rains in a room;
 * a (subject, colour, action, place) is withheld from training when the hash of its words says so (`withheld`).
 """
 
@@ -16,22 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vitascope.physics.noise import key
-
-ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "subject": ("ball", "box", "star", "heart", "balloon", "car", "fish", "boat", "tree"),
-    "colour": ("red", "green", "blue", "yellow", "purple", "orange", "white", "black"),
-    "action": ("rises", "falls", "bounces", "rolls", "spins", "moves left", "moves right", "grows", "stays still"),
-    "place": ("meadow", "snowfield", "desert", "sea", "forest", "night sky"),
-    "light": ("morning", "day", "dusk", "night"),
-    "weather": ("clear", "rain", "snow"),
-    "camera": ("still", "pans left", "pans right", "zooms in", "zooms out"),
-}
-"""Every attribute and its values, in the words that `Scene` uses."""
+from vitascope.storybook.worlds import DEFAULT, HEADED, World, world_of
 
 Split = Literal["train", "withheld", "any"]
-
-_CLEAR = 0.5  # the share of clips without rain or snow
-_STILL = 0.4  # the share of clips whose camera does not move
 
 
 @dataclass(frozen=True)
@@ -64,6 +51,36 @@ class Scene:
     reach: float
     shade: tuple[float, float, float]
     detail: int
+    world: str = DEFAULT
+    mood: str = "neutral"
+    """How the picture is graded."""
+    size: str = "usual"
+    """The subject's, beside what is usual for its kind."""
+    count: str = "one"
+    """How many of the subject there are."""
+    dress: str = "nothing"
+    """What a person wears in the colour: a coat or a scarf."""
+    beat: str = "none"
+    """What happens half-way: it stops, it waited until then, it falls, speeds up or shrinks."""
+    turn: str = "none"
+    """What changes around it meanwhile: the light or the weather. `light` and `weather` say how it begins."""
+    other: str = "none"
+    """A second subject."""
+    other_colour: str = "none"
+    relation: str = "none"
+    """Where the subject is, or what it does, to the other: left of, right of, behind, follows, chases."""
+
+    @property
+    def heading(self) -> str:
+        """The side to which it goes: left, right, or none where its action has no side."""
+        if self.action in ("moves left", "moves right"):
+            return self.action.removeprefix("moves ")
+        return ("right" if self.direction > 0 else "left") if self.action in HEADED else "none"
+
+    @property
+    def change(self) -> str:
+        """What changes in the shot, of the subject or around it."""
+        return self.beat if self.beat != "none" else self.turn
 
 
 def withheld(subject: str, colour: str, action: str, place: str) -> bool:
@@ -82,31 +99,33 @@ def _usual(draw: random.Random, values: tuple[str, ...], share: float) -> str:
     return values[0] if usual else other
 
 
-def scene(seed: int, index: int, split: Split = "train") -> Scene:
-    """The scene of (seed, index). Split "train" never yields a withheld combination, "withheld" only those.
+def scene(seed: int, index: int, split: Split = "train", world: str = DEFAULT) -> Scene:
+    """The scene of (world, seed, index). Split "train" never yields a withheld combination, "withheld" only those.
 
-    Raises ValueError for an unknown split.
+    Raises ValueError for an unknown split or world.
     """
     if split not in ("train", "withheld", "any"):
         raise ValueError(f"split is one of 'train', 'withheld', 'any', got {split!r}")
+    laws = world_of(world)
     draw = random.Random(key(seed, "scene", index))  # only .random() is used: it is the same in every Python
     while True:
-        words = tuple(_one(draw, ATTRIBUTES[name]) for name in ("subject", "colour", "action", "place"))
+        words = _words(draw, laws)
         if split == "any" or withheld(*words) == (split == "withheld"):
             break
     subject, colour, action, place = words
-    light = _one(draw, ATTRIBUTES["light"])
-    camera = _usual(draw, ATTRIBUTES["camera"], _STILL)
+    light = _one(draw, laws.values["light"])
+    camera = _usual(draw, laws.cameras(subject, action, place), laws.still)
     low = -0.36 if camera.startswith("zooms") else -0.40
-    return Scene(
+    weathers = laws.weathers(place)
+    made = Scene(
         seed=seed,
         index=index,
         subject=subject,
         colour=colour,
         action=action,
         place=place,
-        light="night" if place == "night sky" else light,
-        weather=_usual(draw, ATTRIBUTES["weather"], _CLEAR),
+        light=laws.light_in(place, light),
+        weather=_usual(draw, weathers, laws.clear) if len(weathers) > 1 else weathers[0],
         camera=camera,
         radius=0.208 + 0.052 * draw.random(),
         x=-0.22 + 0.44 * draw.random(),
@@ -119,4 +138,14 @@ def scene(seed: int, index: int, split: Split = "train") -> Scene:
         reach=draw.random(),
         shade=(2 * draw.random() - 1, 2 * draw.random() - 1, 2 * draw.random() - 1),
         detail=key(seed, "scene detail", index),
+        world=world,
     )
+    return laws.enrich(made, random.Random(key(seed, "scene extras", index)))
+
+
+def _words(draw: random.Random, laws: World) -> tuple[str, str, str, str]:
+    """(subject, colour, action, place), each possible for the subject."""
+    subject = _one(draw, laws.values["subject"])
+    colour = _one(draw, laws.colours(subject))
+    action = _one(draw, laws.actions(subject))
+    return subject, colour, action, _one(draw, laws.places(subject, action))

@@ -75,7 +75,7 @@ class Run:
         """The stage's clips; stages that want as many share them."""
         video = self.recipe.video
         count = self.settings(stage).clips
-        source = Source(self.recipe.seed, count, video.frames, video.height, video.width)
+        source = Source(self.recipe.seed, count, video.frames, video.height, video.width, world=self.recipe.world)
         told = self._progress("rendering clips")
         return story_clips(self.folder / "data" / f"clips-{count}.u8", source, told, self.device)
 
@@ -163,14 +163,16 @@ def train_recipe(
 
 def complete(recipe: Recipe) -> Recipe:
     """The recipe with the number of words that the storybook uses."""
-    return recipe.model_copy(update={"text": dataclasses.replace(recipe.text, vocab=len(Words.of(vocabulary())))})
+    return recipe.model_copy(
+        update={"text": dataclasses.replace(recipe.text, vocab=len(Words.of(vocabulary(recipe.world))))}
+    )
 
 
 def fresh(recipe: Recipe) -> System:
     """The recipe's system before any training: its weights are a function of the recipe's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(recipe.seed, "weights"))
-        return bundle.build(recipe, Words.of(vocabulary()))
+        return bundle.build(recipe, Words.of(vocabulary(recipe.world)))
 
 
 def _train_stage(run: Run, stage: str) -> None:

@@ -1,0 +1,229 @@
+"""Phrases of the whole world: who, what it does, and where; the parts from which `grammar` builds sentences.
+
+A phrase says only what the plan holds; what it says is added to `told`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from vitascope.storybook.inflection import Form, article, conjugate
+from vitascope.storybook.lexicon import deeds, settings, telling, things
+from vitascope.storybook.scenes import Scene
+from vitascope.storybook.worlds import ANIMALS, PEOPLE, TRAVELS, WALKERS
+
+SWIMMERS = ("fish",)
+FLYERS = ("bird", "butterfly", "kite")
+_AIRBORNE = ("rises", "floats", "orbits", "moves left", "moves right", "approaches", "leaves")
+EVENTS = ("shatters", "splashes")
+"""What the shot is about, so that it is always said."""
+
+
+def one(draw: random.Random, choices: Sequence[str]) -> str:
+    """One of them."""
+    return choices[int(draw.random() * len(choices))]
+
+
+class Deed(NamedTuple):
+    """What the subject does: the verb phrase before the place is said, and what follows it; verbs have a "+"."""
+
+    head: str
+    tail: str = ""
+
+    def said(self, form: Form, where: str) -> str:
+        """As "walks in a park, then stops"."""
+        head, tail = conjugate(self.head, form), conjugate(self.tail, form)
+        joint = "" if tail.startswith(",") or not tail else " "
+        return f"{head} {where}".strip() + joint + tail
+
+
+@dataclass
+class Phrases:
+    """The phrases of one caption: the scene, the dice, which attributes it is to say, which it has said."""
+
+    scene: Scene
+    draw: random.Random
+    plan: set[str]
+    told: set[str] = field(default_factory=set)
+    noun: str = ""
+    """The noun chosen for the subject, in its number."""
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one of the subject."""
+        return self.scene.count != "one"
+
+    @property
+    def form(self) -> Form:
+        """The verb's form in a sentence."""
+        return "plural" if self.several else "third"
+
+    def tell(self, *names: str) -> bool:
+        """Whether all of these are to be said; then they count as said."""
+        if not set(names) <= self.plan:
+            return False
+        self.told.update(names)
+        return True
+
+    def pick(self, choices: Sequence[str]) -> str:
+        """One of them."""
+        return one(self.draw, choices)
+
+    def chance(self, share: float) -> bool:
+        """True in this share of captions."""
+        return self.draw.random() < share
+
+    def who(self) -> str:
+        """The subject with its article or number: "a small red ball", "two women in red coats"."""
+        scene = self.scene
+        nouns = things.NOUNS[scene.subject]
+        noun = nouns[int(self.draw.random() * len(nouns))]
+        if "subject" in self.plan:
+            self.told.add("subject")
+        else:
+            noun = things.PERSON
+        self.noun = noun[self.several]
+        words = [self.noun]
+        if scene.dress == "nothing" and self.tell("colour"):
+            words.insert(0, self.colour(scene.subject, scene.colour))
+        if scene.size != "usual" and self.tell("size"):
+            words.insert(0, self.pick(things.SIZES[scene.size]))
+        if scene.dress != "nothing":
+            words.append(self.dressed())
+        return self._counted(" ".join(words).strip())
+
+    def colour(self, subject: str, colour: str) -> str:
+        """A word for a subject's colour."""
+        ginger = colour == "orange" and subject in ANIMALS[1:]
+        return self.pick(things.GINGER if ginger else things.COLOURS[colour])
+
+    def dressed(self) -> str:
+        """ "in a red coat", "wearing a coat", "in red", or nothing."""
+        scene = self.scene
+        colour = self.pick(things.COLOURS[scene.colour]) if self.tell("colour") else ""
+        if self.tell("dress"):
+            forms = things.DRESS[scene.dress]
+            phrase = forms[int(self.draw.random() * len(forms))][self.several]
+            if " a {" in phrase:
+                phrase = phrase.replace(" a {", f" {article(colour or scene.dress)} {{")
+            return " ".join(phrase.format(colour=colour).split())
+        return self.pick(things.CLOTHED[scene.dress]).format(colour=colour) if colour else ""
+
+    def _counted(self, named: str) -> str:
+        if self.several:
+            told = self.tell("count")
+            number = self.pick(things.COUNTS[self.scene.count] if told else things.UNCOUNTED)
+            return f"{number} {named}".strip()
+        self.told.add("count")
+        first = self.pick(things.ARTICLES)
+        return f"{article(named) if first == 'a' else first} {named}".strip()
+
+    def new(self, who: str) -> str:
+        """The subject as one says it in mid-sentence and for the first time: not "the ball", nor "ball" alone."""
+        if self.several or who.startswith(("a ", f"{things.ELIDED} ", "one ")):
+            return who
+        named = who.removeprefix(f"{things.DEFINITE} ")
+        return f"{article(named)} {named}"
+
+    def other(self) -> str:
+        """The second subject: "a blue box", "a man in red"."""
+        scene = self.scene
+        name = self.pick([noun for noun, _ in things.NOUNS[scene.other]])
+        if self.chance(0.8):
+            colour = self.colour(scene.other, scene.other_colour)
+            name = f"{name} in {colour}" if scene.other in PEOPLE else f"{colour} {name}"
+        return f"{article(name)} {name}"
+
+    def verb(self) -> str:
+        """The subject's action in its plain form, without its side."""
+        scene = self.scene
+        action = "moves" if scene.action.startswith("moves ") else scene.action
+        if scene.subject == "rocket" and scene.place == "night sky" and action in deeds.ALOFT:
+            return self.pick(deeds.ALOFT[action])
+        found = deeds.OWN.get(scene.subject, {}).get(action) or deeds.GENERAL[action]
+        if scene.place in ("underwater", "outer space"):
+            found = tuple(phrase for phrase in found if not phrase.endswith(" air"))
+        return self.pick(found)
+
+    def side(self) -> str:
+        """The side to which it goes, when it is said: always with "moves", whose meaning it is."""
+        scene = self.scene
+        always = scene.action.startswith("moves ")
+        if scene.heading == "none" or not (always or "heading" in self.plan):
+            return ""
+        self.told.add("heading")
+        return " " + self.pick(telling.SIDES[scene.heading])
+
+    def deed(self) -> Deed:
+        """What the subject does: its action with its side, its pursuit of the other, its two beats."""
+        scene = self.scene
+        pursuit = scene.relation in deeds.PURSUITS and self.tell("relation")
+        first = self.verb()
+        if pursuit:
+            phrase = self.pick(deeds.PURSUITS[scene.relation])
+            if " after " in phrase:
+                self.told.add("action")
+            first = phrase.format(other=self.other())
+        else:
+            self.told.add("action")
+        first += self.side()
+        if scene.beat != "none" and self.tell("change"):
+            head, tail = self.pick(deeds.BEATS[scene.beat]).format(first=first).split(" / ")
+            return Deed("+" + head, tail)
+        return Deed("+" + first)
+
+    def place(self, *, moving: bool) -> str:
+        """Where: "in a meadow"; if it goes somewhere, perhaps "across a meadow" or "over a meadow"."""
+        scene = self.scene
+        if not self.tell("place"):
+            return ""
+        if scene.subject in SWIMMERS and scene.place == "sea":
+            place = settings.IN_THE_SEA
+        else:
+            place = settings.PLACES[scene.place]
+        found = place.at
+        flies = scene.subject in FLYERS and scene.action in _AIRBORNE
+        if flies and place.above and (scene.place == "sea" or self.chance(0.5)):
+            found = place.above
+        elif (
+            moving and scene.beat != "waits" and scene.action in (*TRAVELS, "approaches", "leaves") and self.chance(0.5)
+        ):
+            found = place.across
+        if scene.subject in SWIMMERS:
+            found = tuple(phrase for phrase in found if not phrase.endswith("floor"))
+        return self.pick(found)
+
+    def trace(self) -> str:
+        """What it leaves behind it, where something is left and is not the point: footprints, wheel tracks, a wake."""
+        scene = self.scene
+        if scene.action == "splashes":
+            return self.pick(settings.RINGS) if self.chance(0.2) else ""
+        soft = scene.place in settings.SOFT
+        if scene.subject in WALKERS and scene.action in ("walks", "runs") and soft:
+            left = self.pick(settings.FOOTPRINTS)
+        elif scene.subject in ("car", "bicycle") and scene.action in TRAVELS and soft:
+            left = self.pick(settings.WHEEL_TRACKS)
+        elif scene.subject == "boat" and scene.action in TRAVELS:
+            left = self.pick(settings.WAKE)
+        else:
+            return ""
+        if not self.chance(0.35):
+            return ""
+        deeper = "place" not in self.told and soft and self.chance(0.5)
+        return f"{left} {settings.SOFT[scene.place]}" if deeper else left
+
+    def lamps(self) -> str:
+        """Lit lamps and bare trees, where they are and are said."""
+        scene = self.scene
+        lit = scene.light in ("dusk", "night") and scene.turn not in ("dusk falls", "day breaks")
+        if scene.place not in ("snowy park", "city street") or "place" not in self.told:
+            return ""
+        if scene.place == "snowy park":
+            if lit and self.chance(0.3):
+                return self.pick(settings.LAMPS_AND_TREES)
+            if self.chance(0.12):
+                return self.pick(settings.TREES)
+        return self.pick(settings.LAMPS) if lit and self.chance(0.3) else ""

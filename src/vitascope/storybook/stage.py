@@ -1,0 +1,115 @@
+"""What the actors walk on: the scenery, painted once (twice where the light or the weather turns) and moved by the camera."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitascope.storybook.actors import Lights
+from vitascope.storybook.motion import DURATION
+from vitascope.storybook.places import Canvas, paint
+from vitascope.storybook.scenes import Scene
+from vitascope.storybook.views import Camera, View
+from vitascope.storybook.worlds import TURNS
+
+_SKY, _FAR, _FRONT = 0.35, 0.55, 1.35  # parallax of the sky, of the skyline, of what is before the actors, who have 1
+
+
+def axis(count: int, scale: float, device: torch.device) -> Tensor:
+    """World coordinates of the centres of `count` pixels around the origin."""
+    return (torch.arange(count, dtype=torch.float32, device=device) - (count - 1) / 2) * (1 / scale)
+
+
+class Stage(NamedTuple):
+    """What the actors walk on: the moved background [t 3 h w], what is before them [t 4 h w] or None, the coordinates of
+    the frame's pixels (x [w], y [h 1]), and the scenes that light each frame with their shares."""
+
+    back: Tensor
+    front: Tensor | None
+    x: Tensor
+    y: Tensor
+    lights: Lights
+
+
+def after(scene: Scene) -> Scene:
+    """The scene after what changes around it has changed."""
+    if scene.turn == "none":
+        return scene
+    name, _, after = TURNS[scene.turn]
+    return replace(scene, turn="none", light=after) if name == "light" else replace(scene, turn="none", weather=after)
+
+
+def turning(scene: Scene, t: float) -> float:
+    """How far the change around it has gone at t seconds: from 0 to 1 in the middle of the clip."""
+    part = min(1.0, max(0.0, (t / DURATION - 0.2) / 0.6))
+    return part * part * (3 - 2 * part)
+
+
+def stage(
+    scene: Scene,
+    moments: Sequence[float],
+    cameras: Sequence[Camera],
+    seen: View,
+    height: int,
+    width: int,
+    device: torch.device,
+) -> Stage:
+    lights = Lights(scene, after(scene), [turning(scene, t) for t in moments])
+    xs, ys = axis(width, seen.scale, device), -axis(height, seen.scale, device)
+    back, front = _scenery(scene, cameras, seen, height, width, device)
+    if scene.turn != "none":
+        later, front_later = _scenery(lights.after, cameras, seen, height, width, device)
+        share = torch.tensor(lights.shares, device=device)[:, None, None, None]
+        back = back.lerp(later, share)
+        front = front if front is None or front_later is None else front.lerp(front_later, share)
+    return Stage(back, front, xs, ys[:, None], lights)
+
+
+def _scenery(
+    scene: Scene, cameras: Sequence[Camera], seen: View, height: int, width: int, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """The moved background, float [t 3 h w], and what is before the actors, [t 4 h w], or None."""
+    far = max(max(abs(c.shift(p)) for c in cameras) for p in (_SKY, _FRONT))
+    low, rise = min(c.zoom for c in cameras), max(abs(c.y) for c in cameras)
+    rests = all(c == cameras[0] for c in cameras)
+    margin = 0 if rests else 2
+    shift = 0.0 if rests else 1.35 * max(abs(c.x) for c in cameras) if scene.world == "first" else far
+    wide = width + 2 * math.ceil((seen.half_width * (1 / low - 1) + shift) * seen.scale) + 2 * margin
+    tall = height + 2 * math.ceil((seen.half_height * (1 / low - 1) + rise) * seen.scale) + 2 * margin
+    canvas = Canvas(axis(wide, seen.scale, device), -axis(tall, seen.scale, device), 1 / seen.scale, scene)
+    paint(canvas)
+    front = canvas.front if canvas.front is not None and canvas.front[3].any() else None
+    if rests:
+        ahead = None if front is None else front.expand(len(cameras), -1, -1, -1)
+        return _flat(canvas).repeat(len(cameras), 1, 1, 1), ahead
+    xs, ys = axis(width, seen.scale, device), -axis(height, seen.scale, device)
+    zoom = torch.tensor([1 / c.zoom for c in cameras], device=device)[:, None, None]
+    move, held, rise = (
+        torch.tensor([getattr(c, n) for c in cameras], device=device)[:, None, None] for n in ("x", "held", "y")
+    )
+    grid_y = ((zoom * -ys[None, :, None] - rise) * (2 * seen.scale / tall)).expand(-1, -1, width)
+    straight = zoom * xs
+
+    def moved(layer: Tensor, parallax: Tensor | float) -> Tensor:
+        grid_x = (straight + move * (parallax - held)) * (2 * seen.scale / wide)
+        grid = torch.stack([grid_x.expand_as(grid_y), grid_y], dim=-1)
+        layers = layer.expand(len(cameras), -1, -1, -1)
+        return F.grid_sample(layers, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    if scene.camera.startswith(("zooms", "tilts")):
+        return moved(_flat(canvas), 1.0), None if front is None else moved(front, 1.0)
+    depth = (scene.horizon - ys) / (scene.horizon - scene.floor)  # 0 at the horizon, 1 where the subject stands
+    land = _FAR + (1 - _FAR) * depth.clamp_min(0)
+    near = moved(canvas.land, land[None, :, None])
+    back = moved(canvas.sky, _SKY) * (1 - near[:, 3:]) + near[:, :3]
+    return back, None if front is None else moved(front, _FRONT)
+
+
+def _flat(canvas: Canvas) -> Tensor:
+    return canvas.sky * (1 - canvas.land[3:]) + canvas.land[:3]

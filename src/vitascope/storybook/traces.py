@@ -1,0 +1,241 @@
+"""What is left behind: footprints, wheel tracks, a wake. And what an event throws up: fragments, drops, rings.
+
+A trace is a place in the world, not on the frame: what was left there stays there, whatever the camera does meanwhile. It
+begins before the clip does, since who walks through the picture came from somewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vitascope.physics.noise import uniform
+from vitascope.storybook.motion import GRAVITY, Pose, facing, pose, radius
+from vitascope.storybook.scenes import Scene
+from vitascope.storybook.shapes import SUBJECTS, extent
+from vitascope.storybook.views import Camera
+from vitascope.storybook.worlds import TRAVELS, WALKERS, WATER
+
+SOFT = {
+    "snowfield": (0.70, 0.78, 0.90),
+    "snowy park": (0.70, 0.78, 0.90),
+    "desert": (0.74, 0.70, 0.64),
+    "beach": (0.74, 0.70, 0.64),
+}
+"""The places whose ground keeps a print, and what a print multiplies the ground's colour by."""
+WHEELED = ("car", "bicycle")
+_BEFORE = 1.3  # how far back a trace reaches from where its maker is when the clip begins, world units
+
+
+class Print(NamedTuple):
+    """One footprint: where it is, its half-sizes (world units), and the second at which it is pressed."""
+
+    x: float
+    y: float
+    wide: float
+    high: float
+    since: float
+
+
+def leaves_trace(scene: Scene) -> bool:
+    """Whether this one leaves something behind that lasts."""
+    if scene.world == "first" or scene.action not in TRAVELS:
+        return False
+    if scene.place in WATER:
+        return scene.subject == "boat"
+    return scene.place in SOFT and (scene.subject in (*WALKERS, *WHEELED) or scene.action == "rolls")
+
+
+def prints(scene: Scene, moments: Sequence[float]) -> list[Print]:
+    """The footprints of one who walks, from before the clip to its end: one each half cycle of the gait, where the foot
+    stands under the hip."""
+    way, size = facing(scene), radius(scene)
+    step = SUBJECTS[scene.subject].stride * size / 2
+    path = [pose(scene, t) for t in moments]
+    phase = path[0].cycle / math.pi
+    first = path[0].x - way * (phase - math.floor(phase)) * step
+    found = []
+    for k in range(-int(_BEFORE / step), int(4 / step)):
+        x = first + way * k * step
+        pressed = (
+            0.0 if k <= 0 else next((t for t, at in zip(moments, path, strict=True) if (at.x - x) * way >= 0), None)
+        )
+        if pressed is None:
+            break
+        side = 0.012 if (k + math.floor(phase)) % 2 else -0.012
+        found.append(
+            Print(x, scene.floor + side, 0.26 * step if scene.subject not in WALKERS[:3] else 0.036, 0.010, pressed)
+        )
+    return found
+
+
+class Frames(NamedTuple):
+    """Frames to draw on, and their coordinates on the screen in world units: pixels [t 3 h w], x [w], y [h 1]."""
+
+    pixels: Tensor
+    x: Tensor
+    y: Tensor
+    pixel: float
+    moments: Sequence[float]
+    cameras: Sequence[Camera]
+
+    def column(self, values: Sequence[float]) -> Tensor:
+        """A number a frame as [t 1 1]."""
+        return torch.tensor(values, dtype=torch.float32, device=self.pixels.device)[:, None, None]
+
+    def rows(self, low: float, high: float) -> slice:
+        """The rows of all frames on which heights between low and high (world units) can be seen."""
+        at = [view.sees(0.0, y)[1] for view in self.cameras for y in (low, high)]
+        top = float(self.y[0]) - max(at)
+        bottom = float(self.y[0]) - min(at)
+        last = self.y.shape[0]
+        return slice(max(0, min(last, int(top / self.pixel) - 1)), max(0, min(last, int(bottom / self.pixel) + 3)))
+
+
+def press(frames: Frames, scene: Scene) -> None:
+    """Draw what this one leaves on the ground, in place."""
+    if not leaves_trace(scene):
+        return
+    if scene.place in WATER:
+        _wake(frames, scene)
+    elif scene.subject in WALKERS and scene.action != "rolls":
+        _footprints(frames, scene)
+    else:
+        _track(frames, scene)
+
+
+def _darken(frames: Frames, rows: slice, alpha: Tensor, by: Sequence[float]) -> None:
+    for channel, factor in enumerate(by):
+        frames.pixels[:, channel, rows] *= 1 - alpha * (1 - factor)
+
+
+def _footprints(frames: Frames, scene: Scene) -> None:
+    rows = frames.rows(scene.floor - 0.03, scene.floor + 0.03)
+    y = frames.y[rows]
+    alpha = torch.zeros(len(frames.moments), y.shape[0], frames.x.shape[0], device=frames.pixels.device)
+    for mark in prints(scene, frames.moments):
+        shown = [float(t >= mark.since) for t in frames.moments]
+        at = [view.sees(mark.x, mark.y) for view in frames.cameras]
+        zoom = frames.column([view.zoom for view in frames.cameras])
+        dx = (frames.x - frames.column([x for x, _ in at])) / (mark.wide * zoom)
+        dy = (y - frames.column([y for _, y in at])) / (mark.high * zoom)
+        soft = frames.pixel / (mark.high * zoom)
+        cover = ((1 - (dx.square() + dy.square()).sqrt()) / soft + 0.5).clamp(0, 1) * frames.column(shown)
+        alpha = torch.maximum(alpha, cover)
+    _darken(frames, rows, alpha, SOFT[scene.place])
+
+
+def _track(frames: Frames, scene: Scene) -> None:
+    """Ruts behind wheels, a groove behind what rolls: from before the clip up to where its maker is."""
+    way, path = facing(scene), [pose(scene, t) for t in frames.moments]
+    ruts = (-0.022, 0.006) if scene.subject == "car" else (-0.006,)
+    high = 0.008 if scene.subject in WHEELED else 0.016
+    rows = frames.rows(scene.floor - 0.04, scene.floor + 0.03)
+    y = frames.y[rows]
+    zoom = frames.column([view.zoom for view in frames.cameras])
+    tip = frames.column([view.sees(at.x, 0)[0] for at, view in zip(path, frames.cameras, strict=True)])
+    tail = frames.column([view.sees(path[0].x - way * _BEFORE, 0)[0] for view in frames.cameras])
+    along = torch.minimum((tip - frames.x) * way, (frames.x - tail) * way) / frames.pixel
+    for rut in ruts:
+        middle = frames.column([view.sees(0, scene.floor + rut)[1] for view in frames.cameras])
+        across = (high * zoom - (y - middle).abs()) / frames.pixel
+        alpha = (along + 0.5).clamp(0, 1) * (across + 0.5).clamp(0, 1)
+        _darken(frames, rows, alpha, SOFT[scene.place])
+
+
+def _wake(frames: Frames, scene: Scene) -> None:
+    """Foam behind a boat: it widens and thins out with the time since the stern was there."""
+    way, path = facing(scene), [pose(scene, t) for t in frames.moments]
+    speed = max(0.2, abs(path[-1].x - path[0].x) / max(1e-6, frames.moments[-1] - frames.moments[0]))
+    stern = 0.6 * radius(scene)
+    water = scene.floor + 0.01
+    rows = frames.rows(water - 0.09, water + 0.09)
+    y, zoom = frames.y[rows], frames.column([view.zoom for view in frames.cameras])
+    tip = frames.column([view.sees(at.x - way * stern, 0)[0] for at, view in zip(path, frames.cameras, strict=True)])
+    behind = (tip - frames.x) * way / zoom
+    age = behind.clamp_min(0) / speed
+    wide = 0.008 + 0.03 * age.sqrt()
+    middle = frames.column([view.sees(0, water)[1] for view in frames.cameras])
+    off = (y - middle) / zoom
+    edge = (1 - (off.abs() - wide).abs() / 0.011).clamp(0, 1) + 0.35 * (1 - off.abs() / wide).clamp(0, 1)
+    alpha = edge * (behind / frames.pixel + 0.5).clamp(0, 1) * torch.exp(-age / 1.1) * 0.8
+    for channel, value in enumerate((0.86, 0.93, 0.96)):
+        plane = frames.pixels[:, channel, rows]
+        plane += alpha.clamp(0, 1) * (value - plane)
+
+
+def impact(scene: Scene) -> float:
+    """The second at which what falls reaches the ground or the water."""
+    height = pose(scene, 0.0).y - landed(scene)
+    return 0.1 + 0.5 * scene.phase + math.sqrt(2 * height / GRAVITY)
+
+
+def landed(scene: Scene) -> float:
+    """The height of its centre when what falls touches the ground or the water."""
+    return scene.floor + radius(scene) * extent(scene.subject)[0]
+
+
+class Flight(NamedTuple):
+    """What is thrown: from where, how fast (world units a second), how it turns (radians a second), how large it is."""
+
+    x: float
+    y: float
+    vx: float
+    vy: float
+    turn: float
+    size: float
+
+    def at(self, since: float, ground: float) -> Pose:
+        """Where it is so many seconds after it was thrown: on its parabola, or where that meets the ground."""
+        drop = self.y - ground
+        lands = (self.vy + math.sqrt(self.vy**2 + 2 * GRAVITY * max(0.0, drop))) / GRAVITY
+        t = min(max(since, 0.0), lands)
+        y = self.y + self.vy * t - GRAVITY * t * t / 2
+        return Pose(self.x + self.vx * t, max(y, ground), self.size, self.turn * t, ground)
+
+
+def thrown(scene: Scene, count: int) -> list[Flight]:
+    """The flights of `count` pieces from where the subject ends its fall: outwards and up, each its own way."""
+    size = radius(scene)
+    table = uniform(scene.detail, "fragments", 0, (4, count), dtype=torch.float32).tolist()
+    made = []
+    for k in range(count):
+        out = (k + table[0][k]) / count * 2 - 1  # from far left to far right, so that no two go the same way
+        x, y = scene.x + 0.4 * out * size, scene.floor + size * (0.1 + 0.8 * table[1][k])
+        made.append(Flight(x, y, 0.55 * out, 0.2 + 0.4 * table[2][k], 8 * (table[3][k] - 0.5), 0.2 * size))
+    return made
+
+
+def rings(frames: Frames, scene: Scene) -> None:
+    """Rings on the water that widen from where something fell in."""
+    hit = impact(scene)
+    rows = frames.rows(scene.floor - 0.2, scene.floor + 0.2)
+    y = frames.y[rows]
+    zoom = frames.column([view.zoom for view in frames.cameras])
+    at = [view.sees(scene.x, scene.floor) for view in frames.cameras]
+    dx = (frames.x - frames.column([x for x, _ in at])) / zoom
+    dy = (y - frames.column([y for _, y in at])) / zoom * 3.2  # a circle that lies on the water
+    far = (dx.square() + dy.square()).sqrt()
+    for delay in (0.0, 0.22, 0.44):
+        age = frames.column([t - hit - delay for t in frames.moments])
+        wave = 0.04 + 0.38 * age
+        alpha = (1 - (far - wave).abs() / 0.018).clamp(0, 1) * torch.exp(-age.clamp_min(0) / 0.7) * (age > 0) * 0.85
+        for channel, value in enumerate((0.88, 0.95, 0.98)):
+            plane = frames.pixels[:, channel, rows]
+            plane += alpha * (value - plane)
+
+
+def splash(scene: Scene, moments: Sequence[float]) -> list[list[Pose | None]]:
+    """The drops of a splash, a pose a frame each, None before and after they are seen."""
+    hit = impact(scene)
+    drops = thrown(scene, 9)
+    made: list[list[Pose | None]] = []
+    for drop in drops:
+        higher = drop._replace(y=scene.floor, vy=drop.vy + 0.35, vx=drop.vx * 0.6, turn=0.0)
+        lands = 2 * higher.vy / GRAVITY
+        made.append([higher.at(t - hit, scene.floor) if 0 <= t - hit <= lands else None for t in moments])
+    return made

@@ -1,0 +1,133 @@
+"""What is seen: where the camera is, who is in the clip, and the exact tracks of both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vitascope.storybook.motion import DURATION, SAFE, Pose, pose, radius, times
+from vitascope.storybook.scenes import Scene
+from vitascope.storybook.worlds import TRAVELS
+
+
+class Camera(NamedTuple):
+    """A camera at one moment: how far it has moved to the right at the subject's depth, its magnification, how far its
+    view has been turned up, and whether it is turned, while it moves, to hold the subject's depth where it is (1) or not (0).
+    """
+
+    x: float
+    zoom: float
+    y: float = 0.0
+    held: float = 0.0
+
+    def shift(self, parallax: float = 1.0) -> float:
+        """How far what is at this parallax moves to the left on the screen."""
+        return self.x * (parallax - self.held)
+
+    def sees(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point at the subject's depth is on the screen, in world units."""
+        return (x - self.shift()) * self.zoom, (y - self.y) * self.zoom
+
+
+class View(NamedTuple):
+    """How the world lies on a frame: pixels per world unit, and the frame's half-sizes in world units."""
+
+    scale: float
+    half_width: float
+    half_height: float
+
+
+def view(height: int, width: int) -> View:
+    """The view that shows the safe area whole, centred, on a frame of height x width pixels."""
+    scale = min(width / SAFE[0], height / SAFE[1])
+    return View(scale, width / 2 / scale, height / 2 / scale)
+
+
+class Track(NamedTuple):
+    """A subject over a clip, float64 [frames] each, in world units and radians; visible is bool: the subject's centre,
+    as the camera sees it, is within the safe area."""
+
+    x: Tensor
+    y: Tensor
+    size: Tensor
+    angle: Tensor
+    visible: Tensor
+
+
+def camera(scene: Scene, t: float) -> Camera:
+    """The camera at t seconds. Panning left moves the camera left, so that the scenery moves right."""
+    part = t / DURATION - 0.5
+    if scene.camera.startswith("pans"):
+        way = 1 if scene.camera == "pans right" else -1
+        return Camera(way * (0.32 + 0.12 * scene.reach) * part, 1.0)
+    if scene.camera.startswith("zooms"):
+        way = 1 if scene.camera == "zooms in" else -1
+        return Camera(0.0, (1.5 + 0.2 * scene.reach) ** (way * part))
+    if scene.camera.startswith("tilts"):
+        way = 1 if scene.camera == "tilts up" else -1
+        return Camera(0.0, 1.0, way * (0.22 + 0.1 * scene.reach) * part)
+    if scene.camera == "circles":
+        return Camera(scene.facing * (0.5 + 0.2 * scene.reach) * part, 1.0, 0.0, 1.0)
+    if scene.camera == "tracks":
+        return Camera(0.94 * (pose(scene, t).x - pose(scene, DURATION / 2).x), 1.0)
+    return Camera(0.0, 1.0)
+
+
+def cast(scene: Scene) -> tuple[Scene, ...]:
+    """Who is in the clip, the subject first: each as the scene that it would be alone in."""
+    if scene.relation != "none":
+        return _pair(scene)
+    copies = {"one": 1, "two": 2, "three": 3}[scene.count]
+    if copies == 1:
+        return (scene,)
+    small = replace(scene, radius=scene.radius * (0.78 if copies == 2 else 0.66))
+    gap = 2.25 * radius(small)
+    spread = 4.0 if scene.action in TRAVELS else 1.0  # who crosses the frame is a quarter of its x from the middle
+    made = []
+    for k in range(copies):
+        x = (k - (copies - 1) / 2) * gap * spread + 0.3 * scene.x
+        shade = (scene.shade[k % 3], scene.shade[(k + 1) % 3], scene.shade[(k + 2) % 3])
+        back = 0.035 * (k % 2)
+        phase = scene.phase if scene.action == "swings" else (scene.phase + 0.37 * k) % 1.0  # ropes are not to cross
+        made.append(replace(small, count="one", x=x, floor=scene.floor + back, phase=phase, shade=shade))
+    return tuple(made)
+
+
+def _pair(scene: Scene) -> tuple[Scene, ...]:
+    """The subject and the other, where their relation puts them."""
+    one = replace(scene, relation="none", radius=scene.radius * 0.8)
+    two = replace(
+        one, subject=scene.other, colour=scene.other_colour, size="usual", phase=(scene.phase + 0.4) % 1.0, beat="none"
+    )
+    if scene.relation in ("follows", "chases"):
+        gap = scene.direction * (0.2 + 0.5 * (radius(one) + radius(two)))
+        return replace(one, x=-4 * gap), replace(two, x=4 * gap, beat=scene.beat)
+    two = replace(two, action="stays still")
+    if scene.relation == "behind":
+        side = 0.55 * radius(two) * scene.direction
+        return replace(one, x=side, floor=scene.floor + 0.1), replace(two, x=-side, floor=scene.floor - 0.02)
+    side = 0.37 if scene.relation == "right of" else -0.37
+    return replace(one, x=side), replace(two, x=-side)
+
+
+def tracks(scene: Scene, frames: int) -> tuple[Track, ...]:
+    """Where everyone in the clip is at each of `frames` frames, the subject first."""
+    views = [camera(scene, t) for t in times(frames)]
+    return tuple(_track([pose(each, t) for t in times(frames)], views) for each in cast(scene))
+
+
+def track(scene: Scene, frames: int) -> Track:
+    """Where the subject is at each of `frames` frames."""
+    return tracks(scene, frames)[0]
+
+
+def _track(poses: list[Pose], views: list[Camera]) -> Track:
+    seen = []
+    for at, view in zip(poses, views, strict=True):
+        x, y = view.sees(at.x, at.y)
+        seen.append(abs(x) <= SAFE[0] / 2 and abs(y) <= SAFE[1] / 2)
+    x, y, size, angle = torch.tensor([at[:4] for at in poses], dtype=torch.float64).T
+    return Track(x, y, size, angle, torch.tensor(seen))

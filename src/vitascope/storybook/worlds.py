@@ -1,0 +1,255 @@
+"""Worlds: which labels there are, and which go together.
+
+`first` is the small world of nine subjects. `whole` has it all: people, animals and vehicles that move each in its own way,
+twelve places, a mood, a second subject, a change half-way. Both are drawn by the same code: a world is a choice of words.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vitascope.storybook.scenes import Scene
+
+DEFAULT = "first"
+
+HEADED = ("walks", "runs", "rolls")
+"""Actions that go to one side, which their word leaves open."""
+TRAVELS = ("walks", "runs", "moves left", "moves right", "rolls")
+"""Actions that cross the frame."""
+
+PEOPLE = ("woman", "man", "child")
+ANIMALS = ("fox", "dog", "cat")
+WALKERS = (*PEOPLE, *ANIMALS)
+
+_BRIGHT = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black")
+_COLOURS = (*_BRIGHT, "pink", "brown", "grey")
+_FUR = ("orange", "orange", "brown", "grey", "white", "black")
+
+_LAND = ("meadow", "snowy park", "snowfield", "forest", "desert", "beach", "city street")
+_OPEN = ("meadow", "snowy park", "snowfield", "desert", "beach", "sea", "city street")
+_GROUND = (*_LAND, "room")
+_PLACES = (*_LAND, "sea", "underwater", "room", "outer space", "night sky")
+
+_SIDES = ("moves left", "moves right")
+_DEPTH = ("approaches", "leaves")
+_LOOSE = ("rises", "falls", "bounces", "spins", *_SIDES, *_DEPTH, "swings", "floats", "orbits", "grows", "shrinks", "stays still")
+_WALKER = ("walks", "walks", "runs", "runs", *_DEPTH, "bounces", "stays still")
+_FLYER = (*_SIDES, *_SIDES, "rises", "floats", "orbits", "stays still", *_DEPTH)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a subject can do, where it can be, in which colours it is. What stands twice is twice as frequent."""
+
+    actions: tuple[str, ...]
+    places: tuple[str, ...] = _PLACES
+    colours: tuple[str, ...] = _COLOURS
+
+
+KINDS: dict[str, Kind] = {
+    "ball": Kind((*_LOOSE, "rolls")),
+    "box": Kind((*_LOOSE, "rolls")),
+    "star": Kind((*_LOOSE, "rolls")),
+    "heart": Kind((*_LOOSE, "rolls")),
+    "balloon": Kind(("rises", "floats", *_SIDES, "swings", "orbits", "grows", "shrinks", "stays still", *_DEPTH)),
+    "lantern": Kind(("swings", "swings", "rises", "floats", "falls", "spins", "orbits", "stays still")),
+    "kite": Kind(("rises", "floats", "falls", "swings", "spins", *_SIDES), _OPEN),
+    "woman": Kind((*_WALKER, "spins"), _GROUND, _COLOURS),
+    "man": Kind(_WALKER, _GROUND, _COLOURS),
+    "child": Kind((*_WALKER, "spins"), _GROUND, _COLOURS),
+    "fox": Kind(_WALKER, _GROUND, _FUR),
+    "dog": Kind(_WALKER, _GROUND, ("brown", "brown", "white", "black", "grey", "orange")),
+    "cat": Kind(_WALKER, _GROUND, ("black", "white", "grey", "orange", "brown")),
+    "bird": Kind(_FLYER, (*_LAND, "sea")),
+    "butterfly": Kind(_FLYER, ("meadow", "snowy park", "forest", "desert", "beach", "city street", "room")),
+    "fish": Kind((*_SIDES, *_SIDES, "rises", "falls", "floats", "orbits", "stays still", *_DEPTH), ("underwater", "underwater", "sea")),
+    "car": Kind((*_SIDES, *_SIDES, *_DEPTH, "stays still"), (*_LAND, "outer space")),
+    "bicycle": Kind((*_SIDES, *_SIDES, "stays still"), _LAND),
+    "boat": Kind((*_SIDES, *_SIDES, "floats", *_DEPTH), ("sea",)),
+    "rocket": Kind(
+        ("rises", "rises", "falls", "floats", "orbits", "stays still", *_DEPTH),
+        ("outer space", "night sky", "meadow", "desert", "snowfield", "beach"),
+    ),
+    "tree": Kind(("stays still", "grows", "shrinks"), (*_LAND, "outer space")),
+    "house": Kind(("stays still", "grows", "shrinks"), _LAND),
+    "glass": Kind(("shatters", "shatters", "shatters", "spins", "falls", "stays still"), ("room", "city street", "beach", "meadow")),
+    "stone": Kind(
+        ("splashes", "splashes", "falls", "rolls", "bounces", "stays still"),
+        (*_LAND, "sea"),
+        ("grey", "brown", "black", "white", "red", "blue"),
+    ),
+}  # fmt: skip
+
+ENDLESS_NIGHT = ("night sky", "outer space")
+SHELTERED = ("room", "underwater", "outer space")
+"""Places without weather."""
+WATER = ("sea",)
+"""Where things splash and leave a wake."""
+
+BEATS: dict[str, tuple[str, ...]] = {
+    "walks": ("stops", "waits", "speeds up"),
+    "runs": ("stops", "waits"),
+    "moves left": ("stops", "waits"),
+    "moves right": ("stops", "waits"),
+    "approaches": ("stops", "waits"),
+    "leaves": ("stops", "waits"),
+    "rolls": ("stops", "waits"),
+    "spins": ("stops", "waits"),
+    "rises": ("falls", "stops", "waits"),
+    "grows": ("shrinks", "stops"),
+}
+"""What can happen half-way to each action."""
+
+TURNS: dict[str, tuple[str, str, str]] = {
+    "dusk falls": ("light", "day", "dusk"),
+    "night falls": ("light", "dusk", "night"),
+    "day breaks": ("light", "night", "morning"),
+    "rain begins": ("weather", "cloudy", "rain"),
+    "rain ends": ("weather", "rain", "cloudy"),
+    "snow begins": ("weather", "cloudy", "snow"),
+    "snow ends": ("weather", "snow", "cloudy"),
+}
+"""What can change around the subject: which label, from what, to what."""
+
+_STANDS = ("ball", "box", "star", "heart", "tree", "house", "car", "dog", "cat", "fox", "woman", "man", "child", "lantern")
+"""What can be the other subject where it only stands there."""
+_IN_PLACE = ("stays still", "spins", "bounces", "grows", "shrinks")
+
+
+@dataclass(frozen=True)
+class World:
+    """The values of every attribute, in the words that `Scene` uses, and how often the usual ones come."""
+
+    values: Mapping[str, tuple[str, ...]]
+    clear: float = 0.5
+    """The share of clips without rain or snow."""
+    still: float = 0.4
+    """The share of clips whose camera does not move."""
+    free: bool = False
+    """Whether everything goes with everything, and nothing is there but the subject."""
+
+    def colours(self, subject: str) -> tuple[str, ...]:
+        """The colours that a subject comes in."""
+        return self.values["colour"] if self.free else KINDS[subject].colours
+
+    def actions(self, subject: str) -> tuple[str, ...]:
+        """What a subject does."""
+        return self.values["action"] if self.free else KINDS[subject].actions
+
+    def places(self, subject: str, action: str) -> tuple[str, ...]:
+        """Where a subject does it."""
+        if self.free:
+            return self.values["place"]
+        places = KINDS[subject].places
+        if action == "splashes":
+            return WATER
+        return tuple(place for place in places if place not in WATER) if subject == "stone" else places
+
+    def weathers(self, place: str) -> tuple[str, ...]:
+        """The weather that a place can have, the usual one first."""
+        return ("clear",) if place in SHELTERED and not self.free else self.values["weather"]
+
+    def light_in(self, place: str, light: str) -> str:
+        """The light that a place has when this one was drawn."""
+        return "night" if place in ENDLESS_NIGHT else light
+
+    def cameras(self, subject: str, action: str, place: str) -> tuple[str, ...]:
+        """How the camera can go, the usual first: it follows only what crosses the frame, and does not zoom on what comes."""
+        found = self.values["camera"]
+        if action in _DEPTH:
+            found = tuple(name for name in found if not name.startswith("zooms"))
+        return found if action in TRAVELS else tuple(name for name in found if name != "tracks")
+
+    def enrich(self, scene: Scene, draw: random.Random) -> Scene:
+        """The scene with what only the whole world has."""
+        if self.free:
+            return scene
+
+        def one(values: tuple[str, ...]) -> str:
+            return values[int(draw.random() * len(values))]
+
+        def seldom(values: tuple[str, ...], share: float) -> str:
+            use, value = draw.random() < share, one(values)
+            return value if use else ""
+
+        made = replace(
+            scene,
+            mood=seldom(self.values["mood"][1:], 0.4) or "neutral",
+            size=seldom(("small", "large"), 0.35) or "usual",
+            dress=one(("coat", "coat", "scarf")) if scene.subject in PEOPLE else "nothing",
+        )
+        kind = draw.random()  # at most one of these in a clip: each is to be seen
+        if kind < 0.16 and scene.action in BEATS:
+            return replace(made, beat=one(BEATS[scene.action]))
+        if kind < 0.32 and scene.place not in (*ENDLESS_NIGHT, *SHELTERED):
+            turn = one(tuple(TURNS))
+            name, before, _ = TURNS[turn]
+            return replace(made, turn=turn, **{name: before})
+        if kind < 0.5 and scene.action not in ("shatters", "splashes", "orbits", *_DEPTH):
+            return replace(made, count=one(("two", "three")), size="usual" if made.size == "large" else made.size)
+        return _joined(made, one) if kind < 0.75 else made
+
+
+def _joined(scene: Scene, one: object) -> Scene:
+    """The scene with a second subject, if what the first one does leaves it a place."""
+    assert callable(one)
+    if scene.action in _IN_PLACE:
+        relation, others = one(("left of", "right of", "behind")), _STANDS
+    elif scene.action in ("walks", "runs"):
+        relation, others = "follows" if scene.action == "walks" else "chases", WALKERS
+    else:
+        return scene
+    other = one(tuple(name for name in others if name != scene.subject and scene.place in KINDS[name].places))
+    colours = tuple(name for name in KINDS[other].colours if name != scene.colour)
+    return replace(scene, relation=relation, other=other, other_colour=one(colours), x=0.0)
+
+
+FIRST = World(
+    {
+        "subject": ("ball", "box", "star", "heart", "balloon", "car", "fish", "boat", "tree"),
+        "colour": _BRIGHT,
+        "action": ("rises", "falls", "bounces", "rolls", "spins", "moves left", "moves right", "grows", "stays still"),
+        "place": ("meadow", "snowfield", "desert", "sea", "forest", "night sky"),
+        "light": ("morning", "day", "dusk", "night"),
+        "weather": ("clear", "rain", "snow"),
+        "camera": ("still", "pans left", "pans right", "zooms in", "zooms out"),
+    },
+    free=True,
+)
+
+WHOLE = World(
+    {
+        "subject": tuple(KINDS),
+        "colour": _COLOURS,
+        "action": tuple(dict.fromkeys(action for kind in KINDS.values() for action in kind.actions)),
+        "heading": ("none", "left", "right"),
+        "place": _PLACES,
+        "light": ("morning", "day", "dusk", "night"),
+        "weather": ("clear", "cloudy", "rain", "snow", "fog", "wind"),
+        "mood": ("neutral", "warm", "cold", "dreamy", "stark"),
+        "camera": (
+            "still", "pans left", "pans right", "tilts up", "tilts down", "zooms in", "zooms out", "tracks", "circles",
+        ),
+        "size": ("usual", "small", "large"),
+        "count": ("one", "two", "three"),
+        "relation": ("none", "left of", "right of", "behind", "follows", "chases"),
+        "change": ("none", "stops", "waits", "speeds up", "falls", "shrinks", *TURNS),
+    },
+    clear=0.4,
+)  # fmt: skip
+
+WORLDS = {"first": FIRST, "whole": WHOLE}
+
+ATTRIBUTES = FIRST.values
+"""Every attribute of the first world and its values."""
+
+
+def world_of(name: str) -> World:
+    """The world of this name. Raises ValueError for an unknown one."""
+    if name not in WORLDS:
+        raise ValueError(f"world is one of {', '.join(WORLDS)}, got {name!r}")
+    return WORLDS[name]

@@ -1,0 +1,259 @@
+"""The laws of the whole world: gaits, pendulums, what comes nearer, changes half-way, traces, events, who is where."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from vitascope.storybook import DURATION, GRAVITY, WORLDS, Scene, camera, cast, render, scene, track, tracks
+from vitascope.storybook.actors import sprites
+from vitascope.storybook.motion import facing, pace, pendulum, pose, radius, rope, times
+from vitascope.storybook.shapes import SUBJECTS
+from vitascope.storybook.stage import turning
+from vitascope.storybook.traces import impact, landed, leaves_trace, prints
+from vitascope.storybook.worlds import BEATS, KINDS, TURNS
+
+FRAMES = 201
+
+
+def whole(count: int, **labels: str) -> Iterator[Scene]:
+    """Scenes of the whole world that all have these labels, with nothing else going on."""
+    quiet = {"beat": "none", "turn": "none", "count": "one", "relation": "none", "other": "none", "camera": "still"}
+    for index in range(count):
+        yield dataclasses.replace(scene(11, index, "any", "whole"), **{**quiet, **labels})
+
+
+def drawn(count: int = 1500) -> list[Scene]:
+    return [scene(3, index, "any", "whole") for index in range(count)]
+
+
+def test_every_scene_is_possible_and_every_value_comes_up():
+    found: dict[str, set[str]] = {name: set() for name in WORLDS["whole"].values}
+    for made in drawn(4000):
+        kind = KINDS[made.subject]
+        assert made.action in kind.actions and made.place in kind.places and made.colour in kind.colours
+        assert (made.relation == "none") == (made.other == "none")
+        assert made.beat == "none" or made.beat in BEATS[made.action]
+        assert made.camera != "tracks" or made.heading != "none"
+        if made.turn != "none":
+            name, before, _ = TURNS[made.turn]
+            assert getattr(made, name) == before and made.beat == "none"
+        for name, values in found.items():
+            values.add(getattr(made, name))
+    for name, values in WORLDS["whole"].values.items():
+        assert found[name] == set(values), name
+
+
+def test_the_legs_turn_with_the_way():
+    for action in ("walks", "runs", "moves left"):
+        for subject in ("woman", "fox") if action != "moves left" else ("car", "bicycle"):
+            for going in whole(3, subject=subject, action=action):
+                first, last = pose(going, 0.3), pose(going, 1.7)
+                way = (last.x - first.x) * facing(going)
+                cycles = (last.cycle - first.cycle) / (2 * math.pi)
+                assert way > 0.2
+                assert cycles * SUBJECTS[subject].stride * radius(going) == pytest.approx(way)
+
+
+def test_a_runner_is_faster_than_a_walker():
+    for walking in whole(6, subject="dog", action="walks"):
+        running = dataclasses.replace(walking, action="runs")
+        assert abs(track(running, 2).x.diff()) > 1.4 * abs(track(walking, 2).x.diff())
+
+
+def test_a_pendulum_conserves_its_energy_and_has_its_period():
+    for swinging in whole(6, subject="lantern", action="swings"):
+        length, path = rope(swinging), track(swinging, FRAMES)
+        speed = (path.angle[2:] - path.angle[:-2]) / (2 * DURATION / (FRAMES - 1))
+        energy = (length * speed).square() / 2 - GRAVITY * length * path.angle[1:-1].cos()
+        assert float(energy.max() - energy.min()) < 0.01 * GRAVITY * length
+    small = [pendulum(0.4, 0.02, k / 1000) for k in range(4900)]
+    crossings = [k / 1000 for k in range(1, 4900) if (small[k] > 0) != (small[k - 1] > 0)]
+    assert 2 * (crossings[1] - crossings[0]) == pytest.approx(2 * math.pi * math.sqrt(0.4 / GRAVITY), rel=0.005)
+    wide = [pendulum(0.4, 1.5, k / 1000) for k in range(4900)]
+    later = [k / 1000 for k in range(1, 4900) if (wide[k] > 0) != (wide[k - 1] > 0)]
+    assert later[1] - later[0] > 1.1 * (crossings[1] - crossings[0])  # not the law for small angles
+
+
+def test_what_comes_nearer_does_so_at_a_constant_speed_on_the_ground():
+    for coming in whole(8, subject="car", action="approaches"):
+        path = track(coming, FRAMES)
+        distance = 1 / path.size
+        torch.testing.assert_close(distance.diff(), torch.full_like(distance.diff(), float(distance.diff().mean())))
+        assert float(path.size[-1] / path.size[0]) > 3
+        ground = torch.tensor([pose(coming, t).ground for t in times(FRAMES)], dtype=torch.float64)
+        share = (coming.horizon - ground) / (coming.horizon - coming.floor)  # vanishes at the horizon
+        torch.testing.assert_close(share / path.size, torch.full_like(share, float(share[0] / path.size[0])))
+        back = track(dataclasses.replace(coming, action="leaves"), FRAMES)
+        torch.testing.assert_close(back.size.flip(0), path.size)
+
+
+@pytest.mark.parametrize(("action", "beat"), [(a, b) for a, beats in BEATS.items() for b in beats])
+def test_a_change_half_way_leaves_no_jump(action: str, beat: str):
+    subject = next(name for name, kind in KINDS.items() if action in kind.actions)
+    for changing in whole(4, subject=subject, action=action, beat=beat):
+        path = track(changing, 2001)
+        for line in (path.x, path.y, path.size, path.angle):
+            assert float(line.diff().abs().max()) < 0.02
+        half, late = path.x[1000:].diff().abs(), path.x[1500:].diff().abs()
+        first = path.x[:600].diff().abs()
+        still = {"x": path.x, "y": path.y, "size": path.size, "angle": path.angle}
+        if beat == "stops":
+            assert all(float(line[1400:].diff().abs().max()) < 1e-9 for line in still.values())
+            assert any(float(line[:900].diff().abs().min()) > 0 for line in still.values())
+        if beat == "waits":
+            assert all(float(line[:600].diff().abs().max()) < 1e-9 for line in still.values())
+            assert any(float(line[1400:].diff().abs().max()) > 1e-5 for line in still.values())
+        if beat == "speeds up":
+            assert float(late.mean()) > 2 * float(first.mean()) and float(half.mean()) > 0
+        if beat == "shrinks":
+            assert float(path.size[1000]) > 2 * float(path.size[-1])
+        if beat == "falls":
+            air = path.y[path.y > path.y[0] + 0.02]
+            second = (air[2:] - 2 * air[1:-1] + air[:-2]) / (DURATION / 2000) ** 2
+            torch.testing.assert_close(second, torch.full_like(second, -GRAVITY), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("beat", ["none", "stops", "waits", "speeds up", "shrinks"])
+def test_the_speed_of_a_beat_is_the_slope_of_its_time(beat: str):
+    going = next(whole(1, subject="fox", action="walks", beat=beat))
+    for k in range(1, 200):
+        t = DURATION * k / 200 + 0.0007
+        slope = (pace(going, t + 1e-5)[0] - pace(going, t - 1e-5)[0]) / 2e-5
+        assert abs(slope) == pytest.approx(pace(going, t)[1], abs=1e-3)
+
+
+def test_footprints_stay_where_they_are_and_stand_under_the_walker():
+    for walking in whole(6, subject="fox", action="walks", place="snowfield"):
+        moments = times(65)
+        marks = prints(walking, moments)
+        assert len([m for m in marks if m.since > 0]) >= 3
+        early = prints(walking, moments[:33])
+        assert marks[: len(early)] == early  # what was left by the middle is there at the end
+        for mark in marks:
+            if mark.since > 0:
+                here = pose(walking, mark.since)
+                assert abs(mark.x - here.x) < 0.6 * SUBJECTS["fox"].stride * radius(walking)
+        gaps = torch.tensor([m.x for m in marks], dtype=torch.float64).diff()
+        torch.testing.assert_close(gaps, torch.full_like(gaps, float(gaps[0])))
+
+
+def test_the_ground_keeps_what_was_pressed_into_it():
+    for subject, action, place in (("woman", "walks", "snowfield"), ("car", "moves left", "desert"), ("boat", "moves right", "sea")):
+        for maker in whole(2, subject=subject, action=action, place=place, weather="clear", mood="neutral", size="small"):
+            none = dataclasses.replace(maker, action="stays still", x=9.0)  # the same ground, nobody on it
+            made, empty = render([maker, none], frames=33, height=96, width=160).float()
+            height = pose(maker, 0.0).ground
+            row = round(96 / 2 - height * 96)
+            strip = (made - empty).abs().amax(dim=3)[:, row - 3 : row + 4].amax(dim=1)
+            path = track(maker, 33)
+            for k in (8, 16, 24):
+                behind = path.x[k] - 0.33 * facing(maker) - facing(maker) * radius(maker)
+                column = int(80 + float(behind) * 96)
+                if 12 < column < 148:
+                    seen = strip[k:, max(0, column - 12) : column + 12].amax(dim=1)
+                    assert float(seen.min()) > 5, (subject, k)
+
+
+def test_only_what_can_leaves_a_trace():
+    assert all(not leaves_trace(made) for made in (scene(1, index, "any") for index in range(200)))
+    for made in drawn(400):
+        if made.place in ("room", "city street", "underwater", "outer space"):
+            assert not leaves_trace(made)
+
+
+def test_a_glass_breaks_where_it_lands_and_its_pieces_fly_on_parabolas():
+    for breaking in whole(5, subject="glass", action="shatters", place="room"):
+        moments = [k / 500 for k in range(1001)]
+        hit = impact(breaking)
+        whole_one, *pieces = sprites(breaking, moments)
+        assert 0.4 < hit < DURATION
+        assert pose(breaking, hit).y == pytest.approx(landed(breaking), abs=1e-6)
+        for t, at in zip(moments, whole_one.poses, strict=True):
+            assert (at is None) == (t > hit)
+        assert len(pieces) > 6
+        for piece in pieces:
+            after = [at for at in piece.poses if at is not None]
+            assert len(after) == sum(t > hit for t in moments)
+            assert abs(after[0].x - breaking.x) < 0.02 and abs(after[0].y - landed(breaking)) < 0.02
+        spread = [piece.poses[-1].x for piece in pieces if piece.poses[-1]]
+        assert max(spread) - min(spread) > 0.3
+
+
+def test_a_stone_sinks_and_throws_up_drops_that_come_back():
+    for sinking in whole(4, subject="stone", action="splashes", place="sea"):
+        moments = times(33)
+        stone, *drops = sprites(sinking, moments)
+        assert stone.water == sinking.floor and pose(sinking, DURATION).y < landed(sinking)
+        for drop in drops:
+            up = [at for at in drop.poses if at is not None]
+            assert len(up) > 3 and all(at.y >= sinking.floor for at in up)
+            assert max(at.y for at in up) > sinking.floor + 0.03
+
+
+@pytest.mark.parametrize("relation", ["left of", "right of", "behind", "follows", "chases"])
+def test_who_is_where_to_whom(relation: str):
+    found = [made for made in drawn(3000) if made.relation == relation]
+    assert len(found) > 10
+    for made in found[:40]:
+        one, two = tracks(made, 17)
+        assert [each.subject for each in cast(made)] == [made.subject, made.other]
+        side = (two.x - one.x) * (made.direction if relation in ("follows", "chases") else -1 if relation == "right of" else 1)
+        if relation == "behind":
+            first, second = cast(made)
+            assert first.floor > second.floor
+        else:
+            assert float(side.min()) > 0.1
+
+
+def test_counted_subjects_are_apart_and_all_there():
+    for made in (m for m in drawn(3000) if m.count != "one"):
+        paths = tracks(made, 5)
+        assert len(paths) == {"two": 2, "three": 3}[made.count]
+        for one, two in zip(paths, paths[1:]):
+            if made.action not in ("bounces", "floats"):
+                assert float((two.x - one.x).abs().min()) > 0.1
+
+
+def test_the_camera_holds_or_follows():
+    for index, walking in enumerate(whole(4, subject="dog", action="walks", camera="tracks")):
+        path, views = track(walking, 33), [camera(walking, t) for t in times(33)]
+        seen = [view.sees(float(x), 0.0)[0] for view, x in zip(views, path.x, strict=True)]
+        assert max(seen) - min(seen) < 0.15 * float((path.x[-1] - path.x[0]).abs()), index
+    for circled in whole(3, subject="house", action="stays still", camera="circles"):
+        views = [camera(circled, t) for t in times(33)]
+        assert {round(view.sees(0.3, 0.0)[0], 9) for view in views} == {0.3}
+        assert abs(views[-1].shift(0.35) - views[0].shift(0.35)) > 0.2
+        assert (views[-1].shift(0.35) - views[0].shift(0.35)) * (views[-1].shift(1.35) - views[0].shift(1.35)) < 0
+
+
+def test_what_turns_goes_from_the_one_picture_to_the_other():
+    for turn, (name, before, after) in TURNS.items():
+        made = next(whole(1, subject="ball", action="stays still", place="meadow", weather="clear", mood="neutral"))
+        made = dataclasses.replace(made, **{name: before})
+        last = dataclasses.replace(made, **{name: after})
+        changing = dataclasses.replace(made, turn=turn)
+        film, start, end = render([changing, made, last], frames=17, height=48, width=80).float()
+        torch.testing.assert_close(film[0], start[0], atol=1.01, rtol=0)
+        torch.testing.assert_close(film[-1], end[-1], atol=1.01, rtol=0)
+        assert float((film[8] - start[8]).abs().mean()) > 1 and float((film[8] - end[8]).abs().mean()) > 1
+        shares = [turning(changing, t) for t in times(17)]
+        assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
+
+
+def test_the_bar_is_met():
+    red = dataclasses.replace(
+        next(whole(1, subject="woman", action="walks")), colour="red", dress="coat", place="snowy park", light="dusk"
+    )
+    fox = dataclasses.replace(
+        next(whole(1, subject="fox", action="walks")), colour="orange", place="snowfield", camera="pans right"
+    )
+    assert red.action in KINDS["woman"].actions and red.place in KINDS["woman"].places
+    films = render([red, fox], frames=9, height=96, width=160).float()
+    reds = (films[0, ..., 0] > 1.7 * films[0, ..., 1]) & (films[0, ..., 0] > 1.7 * films[0, ..., 2])
+    assert int(reds[4].sum()) > 60
+    assert leaves_trace(fox) and float(films.std(dim=1).mean()) > 1
