@@ -87,7 +87,7 @@ def test_a_number_of_frames_is_a_list_of_one() -> None:
         ("video.width", 72, "video.width is a multiple of 16"),
         ("video.fps", float("inf"), "finite number"),
         ("codec.z", 8, "network.in_channels is codec.z"),
-        ("network.text_width", 33, "network.text_width is text.text_width"),
+        ("network.text_width", 33, "network.text_width is what text.context gives"),
         ("text.image", [64, 32], "text.image is video's height and width"),
         ("stages.codec.frames", [5, 9], "stages.codec.frames is at most video.frames, 5"),
         ("stages.codec.frames", [4], "stages.codec.frames - 1 is a multiple of 4"),

@@ -145,7 +145,7 @@ def test_the_flags_of_generate() -> None:
 
 def test_the_tables_of_a_recipe() -> None:
     assert list(Recipe.model_fields) == [
-        "name", "seed", "video", "codec", "text", "network", "diffusion", "defaults", "stages",
+        "name", "seed", "world", "video", "codec", "text", "network", "diffusion", "defaults", "stages",
     ]  # fmt: skip
 
 

@@ -165,3 +165,25 @@ def test_a_prompt_does_not_depend_on_its_neighbours() -> None:
 def test_the_tokenizer_and_the_tower_belong_together() -> None:
     with pytest.raises(BadModel, match="same bundle"):
         ClipText(encoder().config, Words.of(("a",)))
+
+
+def test_the_words_beside_their_states_say_what_the_states_may_lose() -> None:
+    sizes = {"text_length": 16, "text_width": 32, "text_layers": 2, "text_heads": 2, "image": (16, 16), "patch": 8}
+    sizes |= {"vision_width": 16, "vision_layers": 1, "vision_heads": 2, "causal": False}
+    torch.manual_seed(0)
+    alone = ClipText(CLIPConfig(vocab=len(WORDS), **sizes), WORDS)
+    both = ClipText(CLIPConfig(vocab=len(WORDS), context="words+states", **sizes), WORDS)
+    both.load_state_dict(alone.state_dict())
+    prompts = ["a red ball bounces", "a ball"]
+    states, found = alone(prompts)["context"], both(prompts)["context"]
+    assert found.shape == (2, 5, both.config.context_width)
+    assert both.config.context_width == 64
+    torch.testing.assert_close(found[..., 32:], states)
+    words = found[..., :32]
+    torch.testing.assert_close(words.mean(-1), torch.zeros(2, 5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(words.var(-1, correction=0), torch.ones(2, 5), atol=0.05, rtol=0)
+    # A word is the same whatever stands beside it, as its state is not.
+    other = both(["a red ball red"])["context"]
+    torch.testing.assert_close(other[0, :3, :32], words[0, :3])
+    assert not torch.allclose(other[0, :3, 32:], found[0, :3, 32:])
+    assert not torch.allclose(other[0, 3, :32], words[0, 3])

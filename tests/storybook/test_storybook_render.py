@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from vitascope.storybook import ATTRIBUTES, Scene, render, scene, sheet
 from vitascope.storybook.motion import pose
-from vitascope.storybook.views import camera
 from vitascope.storybook.pixels import view
+from vitascope.storybook.views import camera
 
 
 def drawn(index: int, **labels: str) -> Scene:

@@ -19,7 +19,7 @@ from vitascope.physics.noise import Noise
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
 from vitascope.recipe import StageSettings
-from vitascope.storybook import caption
+from vitascope.storybook import caption, plain
 from vitascope.training import checkpoint
 from vitascope.training.loop import Report, State, _batches, train
 from vitascope.training.muon import Muon
@@ -316,3 +316,18 @@ def test_that_share_of_captions_is_dropped_and_the_rest_are_true(tmp_path: Path,
         for prompt, index, epoch in zip(task.batch(step)[1], indices, epochs):
             assert prompt in ("", caption(clips.scene(index), epoch))
     assert task.batch(3)[1] == task.batch(3)[1]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_that_share_of_captions_is_plain(tmp_path: Path, share: float) -> None:
+    clips = story_clips(tmp_path / "clips.u8", Source(seed=1, count=16, frames=1, height=16, width=16))
+    chosen = settings(batch=16, clips=16, dropout=0.0, plain=share)
+    diffusion = Diffusion(nn.Identity(), Linear(), "velocity", LogitNormal())
+    task = DiffusionTask(diffusion, Fixed(), clips, Fixed(), chosen, seed=2)  # type: ignore[arg-type]
+    found = 0
+    for step in range(60):
+        indices, epochs = task.order.at(step)
+        for prompt, index, epoch in zip(task.batch(step)[1], indices, epochs):
+            found += prompt == plain(clips.scene(index))
+            assert prompt in (plain(clips.scene(index)), caption(clips.scene(index), epoch))
+    assert found / (60 * 16) == pytest.approx(share, abs=0.05)

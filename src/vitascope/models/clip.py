@@ -242,14 +242,6 @@ class CLIP(nn.Module):
         return states, F.normalize(embedding, dim=-1)
 
     def encode_words(self, tokens: Tensor) -> Tensor:
-        """Token ids [b l] -> each word in its place before the tower has mixed it with the others, [b l text_width].
-
-        Of zero mean and unit variance, as the states are before the tower's last gain and bias.
-        """
-        x = wide(self.token_embedding(tokens)) + wide(self.positional_embedding[: tokens.shape[1]])
-        return F.layer_norm(x, x.shape[-1:])
-
-    def encode_words(self, tokens: Tensor) -> Tensor:
         """Token ids [b l] -> each word in its place before the tower mixes it with the others, [b l text_width].
 
         Of zero mean and unit variance, as the states are before the tower's last gain and bias.

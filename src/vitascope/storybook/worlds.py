@@ -36,7 +36,20 @@ _PLACES = (*_LAND, "sea", "underwater", "room", "outer space", "night sky")
 
 _SIDES = ("moves left", "moves right")
 _DEPTH = ("approaches", "leaves")
-_LOOSE = ("rises", "falls", "bounces", "spins", *_SIDES, *_DEPTH, "swings", "floats", "orbits", "grows", "shrinks", "stays still")
+_LOOSE = (
+    "rises",
+    "falls",
+    "bounces",
+    "spins",
+    *_SIDES,
+    *_DEPTH,
+    "swings",
+    "floats",
+    "orbits",
+    "grows",
+    "shrinks",
+    "stays still",
+)
 _WALKER = ("walks", "walks", "runs", "runs", *_DEPTH, "bounces", "stays still")
 _FLYER = (*_SIDES, *_SIDES, "rises", "floats", "orbits", "stays still", *_DEPTH)
 
@@ -115,7 +128,22 @@ TURNS: dict[str, tuple[str, str, str]] = {
 }
 """What can change around the subject: which label, from what, to what."""
 
-_STANDS = ("ball", "box", "star", "heart", "tree", "house", "car", "dog", "cat", "fox", "woman", "man", "child", "lantern")
+_STANDS = (
+    "ball",
+    "box",
+    "star",
+    "heart",
+    "tree",
+    "house",
+    "car",
+    "dog",
+    "cat",
+    "fox",
+    "woman",
+    "man",
+    "child",
+    "lantern",
+)
 """What can be the other subject where it only stands there."""
 _IN_PLACE = ("stays still", "spins", "bounces", "grows", "shrinks")
 

@@ -17,7 +17,7 @@ _PLANETS: tuple[tuple[Colour, Colour], ...] = (
 
 def outer_space(canvas: Canvas) -> None:
     """Stars, a ringed planet and a small one far away, grey ground with craters."""
-    scene, horizon = canvas.scene, canvas.scene.horizon
+    _scene, horizon = canvas.scene, canvas.scene.horizon
     gradient(canvas, horizon, 0.4)
     canvas.part("haze")
     for tone in ((0.20, 0.10, 0.34), (0.06, 0.18, 0.30), (0.26, 0.08, 0.20)):

@@ -46,7 +46,9 @@ def lantern_post(canvas: Canvas, x: float, foot: float, tall: float) -> None:
     lean = wide * (0.62 + 0.5 * (at.ys - head) / (wide * 2.3))
     glass = at.cover(side - lean) * at.block(x - wide * 2, x + wide * 2, head, brim)
     at.over_land(glass, (1.0, 0.90, 0.58) if lit(canvas) else (0.80, 0.84, 0.86), lit=not lit(canvas), foot=foot)
-    hat = at.cover(side - (brim + wide * 0.9 - at.ys) * 1.5) * at.block(x - wide * 1.3, x + wide * 1.3, brim, head + wide * 4)
+    hat = at.cover(side - (brim + wide * 0.9 - at.ys) * 1.5) * at.block(
+        x - wide * 1.3, x + wide * 1.3, brim, head + wide * 4
+    )
     at.over_land(hat, _IRON, foot=foot)
     if lit(canvas):
         halo(canvas, x, middle, tall * 0.55, 0.42)
