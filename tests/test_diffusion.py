@@ -17,6 +17,7 @@ from vitascope.physics.guidance import guide
 from vitascope.physics.noise import Noise
 from vitascope.physics.prediction import Prediction, convert
 from vitascope.physics.schedule import VP, Cosine, Linear, Schedule
+from vitascope.physics.solvers import SOLVERS
 from vitascope.physics.times import LogitNormal, Uniform
 from vitascope.text import ClipText, Words
 
@@ -153,3 +154,70 @@ def test_autocast_stays_within_the_network() -> None:
     assert near.dtype == torch.float32
     assert not torch.is_autocast_enabled("cpu")
     assert 0 < (near - exact).norm() / exact.norm() < 0.05
+
+
+def with_frames(frames: int = 3) -> tuple[Diffusion, Tensor, dict[str, Tensor]]:
+    """A transformer that says something, latents of as many frames, and a condition."""
+    torch.manual_seed(0)
+    config = DiTConfig(width=32, heads=2, layers=1, ffn=32, in_channels=4, out_channels=4, text_width=8, freq_width=16)
+    net = DiT(config)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    system = Diffusion(net, Linear(), "velocity", LogitNormal())
+    return system, torch.randn(2, 4, frames, 4, 4), {"context": torch.randn(2, 5, 8)}
+
+
+def test_a_given_first_frame_is_seen_clean_and_not_asked_for() -> None:
+    system, x0, condition = with_frames()
+    noise = Noise((3, 4))
+    plain = system.loss(x0, condition, noise=noise)
+    none = system.loss(x0, condition, noise=noise, begun=torch.tensor([False, False]))
+    one = system.loss(x0, condition, noise=noise, begun=torch.tensor([True, False]))
+    assert torch.equal(plain, none)
+    torch.testing.assert_close(one[1], plain[1])
+    assert not torch.isclose(one[0], plain[0])
+    # By hand: the first frame as it is, at clock 0; the mean over the later frames.
+    eps = noise.like("eps", 0, x0)
+    t = system.density.at(noise.uniform("t", 0))
+    x = system.schedule.noised(x0, eps, t)
+    x[:, :, 0] = x0[:, :, 0]
+    clock = 1000 * t[:, None].repeat(1, 3)
+    clock[:, 0] = 0
+    error = (system.net(x, clock, **condition) - (eps - x0)).square()[0, :, 1:].mean()
+    torch.testing.assert_close(one[0], error)
+
+
+@pytest.mark.parametrize("solver", ["euler", "unipc", "heun", "ddpm", "dpmpp_2m"])
+def test_a_walk_that_begins_with_a_frame_ends_in_it_and_depends_on_it(solver: str) -> None:
+    system, x0, condition = with_frames()
+    x = torch.randn(2, 4, 3, 4, 4)
+    times = torch.linspace(1, 0, 7, dtype=torch.float64)
+
+    def walked(first: Tensor, scale: float) -> Tensor:
+        empty = system.field({"context": torch.zeros(2, 5, 8)}, first)
+        field = system.beginning(guide(system.field(condition, first), empty, scale), first, 3)
+        *_, last = SOLVERS[solver](field, x, times, noise=Noise((1, 2)))
+        return last.x
+
+    for scale in (1.0, 5.0):
+        film = walked(x0[:, :, :1], scale)
+        torch.testing.assert_close(film[:, :, :1], x0[:, :, :1], atol=1e-5, rtol=0)
+        other = walked(x0[:, :, 1:2], scale)
+        assert not torch.allclose(film[:, :, 1:], other[:, :, 1:], atol=1e-3)
+
+
+def test_a_given_frame_costs_no_row_of_the_network() -> None:
+    system, x0, condition = with_frames()
+    rows: list[int] = []
+    whole = system.net.forward
+
+    def counted(x: Tensor, clock: Tensor, **told: Tensor) -> Tensor:
+        rows.append(x.shape[0])
+        return whole(x, clock, **told)
+
+    system.net.forward = counted  # type: ignore[method-assign]
+    first = x0[:, :, :1]
+    empty = system.field({"context": torch.zeros(2, 5, 8)}, first)
+    evaluate(system.beginning(guide(system.field(condition, first), empty, 4.0), first, 3), x0, 0.5)
+    assert rows == [4]

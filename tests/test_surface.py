@@ -23,16 +23,18 @@ NAMES = """
 
 SIGNATURES = """
     guide(positive: Field, negative: Field, scale: Weight) -> Field
-    Diffusion.field(self, condition: Mapping[str, Tensor]) -> Field
-    Diffusion.loss(self, x0: Tensor, condition: Mapping[str, Tensor], *, noise: Noise, index: int = 0) -> Tensor
+    Diffusion.field(self, condition: Mapping[str, Tensor], first: Tensor | None = None) -> Field
+    Diffusion.beginning(self, field: Field, first: Tensor, frames: int) -> Field
+    Diffusion.loss(self, x0: Tensor, condition: Mapping[str, Tensor], *, noise: Noise, index: int = 0, begun: Tensor | None = None) -> Tensor
     Engine.load(name_or_path: str | Path | None = None, device: str = auto) -> Engine
     Engine.prepare(self, shot: Shot) -> Shot
     Engine.latent_shape(self, shot: Shot) -> tuple[int, ...]
-    Engine.field(self, *shots: Shot) -> Field
-    Engine.sample(self, *shots: Shot) -> Iterator[Step]
+    Engine.first(self, *pictures: Tensor) -> Tensor
+    Engine.field(self, *shots: Shot, first: Tensor | None = None) -> Field
+    Engine.sample(self, *shots: Shot, first: Tensor | None = None) -> Iterator[Step]
     Engine.frames(self, latent: Tensor) -> Iterator[Tensor]
-    Engine.film(self, shot: Shot, watch: Watch | None = None) -> Film
-    Engine.generate(self, shot: Shot, watch: Watch | None = None) -> Video
+    Engine.film(self, shot: Shot, watch: Watch | None = None, image: Tensor | None = None) -> Film
+    Engine.generate(self, shot: Shot, watch: Watch | None = None, image: Tensor | None = None) -> Video
     Engine.record(self, shot: Shot) -> dict[str, Any]
     Engine.warnings(self, shot: Shot) -> list[str]
     Engine.unknown_words(self, shot: Shot) -> list[str]
@@ -58,7 +60,7 @@ SIGNATURES = """
     Video.load(path: Name) -> Video
 """  # noqa: E501
 
-PARTS = {"diffusion", "codec", "text", "recipe", "device", "fps", "defaults", "weights"}
+PARTS = {"begins", "diffusion", "codec", "text", "recipe", "device", "fps", "defaults", "weights"}
 """What an Engine shows of itself."""
 
 WALK = "(field: Field, x: Tensor, times: Tensor, *, noise: Noise | None = None, after: Step | None = None"
@@ -66,11 +68,12 @@ WALK = "(field: Field, x: Tensor, times: Tensor, *, noise: Noise | None = None, 
 SHOT = {
     "prompt": "", "negative": "", "frames": None, "height": None, "width": None, "fps": None, "steps": None,
     "solver": None, "guidance": None, "shift": None, "seed": None, "unconditional": False,
+    "image": None,
 }  # fmt: skip
 
 FLAGS = {
     "negative": "TEXT", "frames": "INT", "height": "INT", "width": "INT", "fps": "NUMBER", "steps": "INT",
-    "solver": "TEXT", "guidance": "TEXT", "shift": "NUMBER", "seed": "INT", "unconditional": "", "model": "TEXT",
+    "solver": "TEXT", "guidance": "TEXT", "shift": "NUMBER", "seed": "INT", "image": "FILE", "unconditional": "", "model": "TEXT",
     "output": "FILE", "from": "FILE", "device": "TEXT", "force": "",
 }  # fmt: skip
 

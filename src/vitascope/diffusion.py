@@ -47,15 +47,39 @@ class Diffusion(nn.Module):
         self.clock = clock
         self.autocast = False
 
-    def field(self, condition: Mapping[str, Tensor]) -> Field:
-        """The vector field under a condition; rows of the condition are samples, or one row for all."""
+    def field(self, condition: Mapping[str, Tensor], first: Tensor | None = None) -> Field:
+        """The vector field under a condition; rows of the condition are samples, or one row for all.
+
+        first [b c 1 h w]: a clean first latent frame that the network sees in place of the noised one. What it then says
+        of that frame itself means nothing: `beginning` puts the truth there.
+        """
+        condition = condition if first is None else {**condition, "first": first}
         return leaf(self.schedule, self._predict, self.predicts, condition)
 
-    def loss(self, x0: Tensor, condition: Mapping[str, Tensor], *, noise: Noise, index: int = 0) -> Tensor:
+    def beginning(self, field: Field, first: Tensor, frames: int) -> Field:
+        """`field` where it is free, and in the first of `frames` latent frames the field of a point, which is known exactly.
+
+        So the walk ends in `first` [b c 1 h w] there, with any solver, and guidance does not touch it.
+        """
+        given = torch.zeros(1, 1, frames, 1, 1, device=first.device)
+        given[:, :, 0] = 1
+        truth = first.expand(-1, -1, frames, -1, -1)  # what it says of the later frames has weight zero
+        return (1 - given) * field + given * leaf(self.schedule, _as_given, "x0", {"x0": truth})
+
+    def loss(
+        self,
+        x0: Tensor,
+        condition: Mapping[str, Tensor],
+        *,
+        noise: Noise,
+        index: int = 0,
+        begun: Tensor | None = None,
+    ) -> Tensor:
         """The mean square error of each sample's prediction, [b], at a time from the density.
 
         x0 [b c t h w] are whitened latents; eps and t of row r depend on `noise.seeds[r]` and `index` alone.
-        For the velocity this is flow matching (Lipman et al. 2023, arXiv:2210.02747, eq. 9).
+        For the velocity this is flow matching (Lipman et al. 2023, arXiv:2210.02747, eq. 9). begun [b] bool: rows whose
+        first latent frame is given: the network sees it clean, at a clock of its own, and is asked of the others alone.
         """
         eps = noise.like("eps", index, x0)
         t = self.density.at(noise.uniform("t", index))
@@ -63,12 +87,29 @@ class Diffusion(nn.Module):
         a, b = row(self.schedule.at(t), self.predicts)
         target = spread(a, x0) * x0 + spread(b, x0) * eps
         clock = torch.as_tensor(self.clock(t)).to(x.device)
-        predicted = self.net(x, clock, **condition)
-        return (predicted.to(target.dtype) - target).square().flatten(1).mean(1)
+        if begun is None or not bool(begun.any()):
+            predicted = self.net(x, clock, **condition)
+            return (predicted.to(target.dtype) - target).square().flatten(1).mean(1)
+        begun = begun.to(x.device)
+        x = torch.cat((torch.where(begun.view(-1, 1, 1, 1, 1), x0[:, :, :1], x[:, :, :1]), x[:, :, 1:]), dim=2)
+        clock = clock[:, None].repeat(1, x.shape[2])
+        clock[:, 0] = torch.where(begun, torch.as_tensor(self.clock(0.0)).to(clock), clock[:, 0])
+        errors = (self.net(x, clock, **condition).to(target.dtype) - target).square().mean(dim=(1, 3, 4))
+        later = errors[:, 1:].mean(1) if errors.shape[1] > 1 else torch.zeros_like(errors[:, 0])
+        return torch.where(begun, later, errors.mean(1))
 
     @torch.no_grad()
-    def _predict(self, x: Tensor, t: float, **condition: Tensor) -> Tensor:
+    def _predict(self, x: Tensor, t: float, *, first: Tensor | None = None, **condition: Tensor) -> Tensor:
         told = float(self.clock(float(t)))
         clock = torch.full((x.shape[0],), told, dtype=torch.float64, device=x.device)
+        if first is not None:
+            x = torch.cat((first.to(x), x[:, :, 1:]), dim=2)
+            clock = clock[:, None].repeat(1, x.shape[2])
+            clock[:, 0] = float(self.clock(0.0))
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             return self.net(x, clock, **condition).to(x.dtype)
+
+
+def _as_given(x: Tensor, t: float, *, x0: Tensor) -> Tensor:
+    """The prediction of a point: whatever x and t are, the data are this."""
+    return x0.to(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -16,7 +17,7 @@ from vitascope.bundle import SHIPPED, System
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
 from vitascope.errors import BadModel, BadShot, nearest
-from vitascope.media import Video, interpolate, interpolation
+from vitascope.media import Video, fitted, interpolate, interpolation
 from vitascope.physics.field import Field
 from vitascope.physics.guidance import guide
 from vitascope.physics.noise import Noise
@@ -125,32 +126,53 @@ class Engine:
         words = self.text.words
         return list(dict.fromkeys([*words.unknown_words(shot.prompt), *words.unknown_words(shot.negative)]))
 
-    def field(self, *shots: Shot) -> Field:
+    @property
+    def begins(self) -> bool:
+        """Whether this model was trained to go on from a first frame that it is given."""
+        return self.recipe.stages.diffusion.first > 0
+
+    def first(self, *pictures: Tensor) -> Tensor:
+        """Pictures uint8 [h w 3] as clean first latent frames [n c 1 h' w'].
+
+        Raises BadShot for a model that was never trained to begin with a picture.
+        """
+        if not self.begins:
+            raise BadShot(
+                f"image: {self.recipe.name} was not trained to begin with a picture; leave it out, or take a model whose recipe "
+                "has 'first' above 0."
+            )
+        pixels = torch.stack(pictures).permute(0, 3, 1, 2).unsqueeze(2).float().div(127.5).sub(1.0)
+        return self.codec.encode(pixels.to(self.device))
+
+    def field(self, *shots: Shot, first: Tensor | None = None) -> Field:
         """The guided field of prepared shots, a row each: one expression; nothing has run yet but the text encoder.
 
-        All shots share their guidance. Raises ValueError where they do not.
+        first [n c 1 h w]: first latent frames that are given (`Engine.first`). All shots share their guidance. Raises
+        ValueError where they do not.
         """
-        first = shots[0]
         _alike(shots, ("guidance",))
-        positive = self.diffusion.field(self.text(["" if shot.unconditional else shot.prompt for shot in shots]))
-        if all(shot.unconditional and not shot.negative for shot in shots):
-            return positive
-        return guide(positive, self.diffusion.field(self.text([shot.negative for shot in shots])), first.scale.at)
+        guided = self.diffusion.field(self.text(["" if shot.unconditional else shot.prompt for shot in shots]), first)
+        if not all(shot.unconditional and not shot.negative for shot in shots):
+            negative = self.diffusion.field(self.text([shot.negative for shot in shots]), first)
+            guided = guide(guided, negative, shots[0].scale.at)
+        if first is None:
+            return guided
+        return self.diffusion.beginning(guided, first, self.latent_shape(shots[0])[1])
 
-    def sample(self, *shots: Shot) -> Iterator[Step]:
+    def sample(self, *shots: Shot, first: Tensor | None = None) -> Iterator[Step]:
         """Walk prepared shots' field from noise to latents [n c t h w]; the caller watches, stops or branches.
 
-        A shot's film does not depend on its neighbours but for rounding. Raises ValueError where the shots differ in what one
-        walk shares: size, steps, solver, shift, guidance.
+        first [n c 1 h w]: first latent frames that are given (`Engine.first`). A shot's film does not depend on its neighbours
+        but for rounding. Raises ValueError where the shots differ in what one walk shares: size, steps, solver, shift, guidance.
         """
-        first = shots[0]
+        one = shots[0]
         _alike(shots, ("frames", "height", "width", "steps", "solver", "shift"))
-        if first.shift is None or first.solver is None:
+        if one.shift is None or one.solver is None:
             raise ValueError("sample: got a shot that is not prepared; expected the result of Engine.prepare")
         noise = Noise(tuple(_known(shot, "seed") for shot in shots))
-        x = noise.normal("start", 0, self.latent_shape(first), device=self.device)
-        times = shifted(_known(first, "steps"), first.shift)
-        return SOLVERS[first.solver](self.field(*shots), x, times, noise=noise)
+        x = noise.normal("start", 0, self.latent_shape(one), device=self.device)
+        times = shifted(_known(one, "steps"), one.shift)
+        return SOLVERS[one.solver](self.field(*shots, first=first), x, times, noise=noise)
 
     def frames(self, latent: Tensor) -> Iterator[Tensor]:
         """Chunks of frames, uint8 [n h w c], of one latent [1 c t h w], as the codec gives them."""
@@ -163,12 +185,13 @@ class Engine:
             "vitascope": __version__,
             "model": self.recipe.name,
             "weights": bundle.fingerprint(self.weights),
-            "shot": shot.model_dump(),
+            "shot": shot.model_dump(exclude=None if shot.image else {"image"}),
         }
 
-    def film(self, shot: Shot, watch: Watch | None = None) -> Film:
+    def film(self, shot: Shot, watch: Watch | None = None, image: Tensor | None = None) -> Film:
         """The film of a prepared shot, made as its frames are asked for; `watch` hears of each step and of each chunk.
 
+        image: the picture that it begins with, uint8 [h w 3] of the film's size, where the shot names one (`begun_with`).
         More frames a second than the model makes are interpolated, and the record says so. Raises BadShot when fewer are asked
         for, FloatingPointError when the walk leaves the numbers, MemoryError when the device's memory ends.
         """
@@ -178,21 +201,45 @@ class Engine:
                 f"fps {fps:g}: this model's films have {self.fps:g} frames a second, and frames can be added between them "
                 f"but not taken away; ask for {self.fps:g} or more."
             )
-        chunks = self._walked(shot, watch or (lambda *_: None))
+        chunks = self._walked(shot, watch or (lambda *_: None), self._beginning(shot, image))
         if fps == self.fps:
             return Film(chunks, fps, record)
         return Film(interpolate(chunks, self.fps, fps), fps, record | interpolation(self.fps, fps))
 
-    def generate(self, shot: Shot, watch: Watch | None = None) -> Video:
-        """The film of a shot, whole; what it leaves open is filled first."""
-        chunks, fps, record = self.film(self.prepare(shot), watch)
+    def generate(self, shot: Shot, watch: Watch | None = None, image: Tensor | None = None) -> Video:
+        """The film of a shot, whole; what it leaves open is filled first.
+
+        image: a picture that it begins with, uint8 [h w 3] of any size: it is scaled and cut to the film's.
+        """
+        full = self.prepare(shot)
+        if image is not None:
+            image = fitted(image, _known(full, "height"), _known(full, "width"))
+            full = begun_with(full, image)
+        chunks, fps, record = self.film(full, watch, image)
         return Video(torch.cat(list(chunks)), fps, record)
 
-    def _walked(self, shot: Shot, watch: Watch) -> Iterator[Tensor]:
+    def _beginning(self, shot: Shot, image: Tensor | None) -> Tensor | None:
+        if image is None and shot.image is None:
+            return None
+        if image is None:
+            raise BadShot(
+                "image: this film begins with a picture, which its record knows only by its hash; give the picture again."
+            )
+        size = (_known(shot, "height"), _known(shot, "width"), 3)
+        if tuple(image.shape) != size:
+            raise ValueError(f"image: expected [{size[0]} {size[1]} 3], got {list(image.shape)}")
+        if shot.image != picture_hash(image):
+            raise BadShot(
+                "image: this is not the picture that the film begins with, by its hash; give that one, or leave 'image' out of "
+                "the shot."
+            )
+        return self.first(image)
+
+    def _walked(self, shot: Shot, watch: Watch, first: Tensor | None) -> Iterator[Tensor]:
         steps, frames = _known(shot, "steps"), _known(shot, "frames")
         x = None
         try:
-            for step in self.sample(shot):
+            for step in self.sample(shot, first=first):
                 x, done = step.x, step.index + 1
                 if not torch.isfinite(x).all():
                     raise FloatingPointError(
@@ -208,6 +255,26 @@ class Engine:
                 yield chunk
         except torch.OutOfMemoryError as error:
             raise MemoryError("the device's memory ran out; ask for fewer frames or a smaller picture") from error
+
+
+def picture_hash(image: Tensor) -> str:
+    """The name of a picture uint8 [h w 3] in a Shot: the SHA-256 of its size and its pixels."""
+    digest = hashlib.sha256(repr(tuple(image.shape)).encode())
+    digest.update(image.cpu().contiguous().numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def begun_with(shot: Shot, image: Tensor) -> Shot:
+    """The prepared shot, beginning with this picture, uint8 [h w 3] of the film's size.
+
+    Raises BadShot where the shot names another picture already.
+    """
+    name = picture_hash(image)
+    if shot.image not in (None, name):
+        raise BadShot(
+            "image: the film begins with another picture, by its hash, than the one given; give that picture, or make a new film."
+        )
+    return shot.model_copy(update={"image": name})
 
 
 def to_bytes(pixels: Tensor) -> Tensor:

@@ -157,6 +157,11 @@ class Shot(BaseModel):
     )
     seed: int | None = Field(default=None, ge=0, le=LARGEST_SEED, description="the seed (-1 draws one)", examples=[7])
     unconditional: bool = Field(default=False, description="whether the film is made without a prompt")
+    image: str | None = Field(
+        default=None,
+        pattern=r"^sha256:[0-9a-f]{64}$",
+        description="the picture that the film begins with, by the SHA-256 of its pixels at the film's size",
+    )
 
     @model_validator(mode="wrap")
     @classmethod

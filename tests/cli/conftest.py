@@ -61,11 +61,12 @@ TABLE: dict[str, Any] = {
 WORDS = ("a", "red", "ball", "bounces", "on", "the", "sea", "white", "boat")
 
 
-def make_bundle(folder: Path, seed: int = 0) -> Path:
-    """A bundle of random weights in `folder`."""
+def make_bundle(folder: Path, seed: int = 0, first: float = 0.3) -> Path:
+    """A bundle of random weights in `folder`; `first`: the share of its training that began with a given frame."""
     torch.manual_seed(seed)
     words = Words.of(WORDS)
-    table = TABLE | {"text": TABLE["text"] | {"vocab": len(words)}}
+    stages = TABLE["stages"] | {"diffusion": STAGE | {"first": first}}
+    table = TABLE | {"text": TABLE["text"] | {"vocab": len(words)}, "stages": stages}
     bundle.save(folder, bundle.build(Recipe.of(table), words))
     return folder
 
@@ -73,6 +74,12 @@ def make_bundle(folder: Path, seed: int = 0) -> Path:
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("models") / "toy")
+
+
+@pytest.fixture(scope="session")
+def textual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy that never learned to begin with a picture."""
+    return make_bundle(tmp_path_factory.mktemp("models") / "textual", first=0.0)
 
 
 @dataclass(frozen=True)

@@ -317,8 +317,8 @@ def test_what_breaks_off_leaves_nothing(
 ) -> None:
     whole = getattr(Engine, part)
 
-    def breaks(self: Engine, given: Any) -> Iterator[Any]:
-        yield next(iter(whole(self, given)))
+    def breaks(self: Engine, given: Any, **more: Any) -> Iterator[Any]:
+        yield next(iter(whole(self, given, **more)))
         raise fault
 
     monkeypatch.setattr(Engine, part, breaks)
@@ -347,8 +347,8 @@ def test_a_walk_that_leaves_the_numbers_is_never_a_black_film(
 ) -> None:
     whole = Engine.sample
 
-    def poisoned(self: Engine, shot: Shot) -> Iterator[Any]:
-        for step in whole(self, shot):
+    def poisoned(self: Engine, shot: Shot, **more: Any) -> Iterator[Any]:
+        for step in whole(self, shot, **more):
             yield step._replace(x=step.x * torch.nan) if step.index == 1 else step
 
     monkeypatch.setattr(Engine, "sample", poisoned)

@@ -131,6 +131,22 @@ def test_equal_to_diffusers(head: int, kind: str, rows: int) -> None:
     assert error(ours, other(x, clocks, context, theirs_image, return_dict=False)[0]) < 1e-6
 
 
+@torch.no_grad()
+def test_a_clock_for_each_frame_is_that_of_wan_2_2() -> None:
+    model = made(head=64)
+    x, context = draw(2, 16, 3, 6, 10, seed=2), draw(2, 512, 24, seed=3)
+    clocks = torch.tensor([[0.0, 700.0, 700.0], [500.0, 500.0, 500.0]])
+    other = oracle(model)
+    other.condition_embedder.register_module("timesteps_proj", ExactWaves())
+    each = clocks.repeat_interleave(3 * 5, dim=1)  # diffusers wants one for each token
+    ours = model(x, clocks, context=context)
+    assert error(ours, other(x, each, context, return_dict=False)[0]) < 1e-6
+    # One clock for all frames is the same said shorter; another one for the first is not.
+    same = model(x[1:], clocks[1:, 0], context=context[1:])
+    torch.testing.assert_close(ours[1:], same, atol=1e-5, rtol=1e-5)
+    assert error(ours[:1], model(x[:1], clocks[:1, 1], context=context[:1])) > 1e-3
+
+
 def test_the_waves_of_the_clock() -> None:
     """Values computed by hand for Wan's layout: cosines first, frequency 10000^(-i/128), float64."""
     early, late = sinusoid(torch.tensor([500, 999]), 256)

@@ -7,15 +7,18 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole, word
 from vitascope.cli.progress import telling
-from vitascope.errors import BadMedia
-from vitascope.media import check_output, record_of, write
+from vitascope.errors import BadMedia, BadShot
+from vitascope.media import check_output, fitted, picture, record_of, write
 from vitascope.shot import Shot
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Command:
     vitascope generate "a white boat moves left on the sea" --seed 7 --guidance "7 > 2" --output boat.webm
 
     vitascope generate --from boat.webm --steps 60 --output finer.mp4
+
+    vitascope generate "it turns to the left" --image boat.webm
     """
 
     prompt: tyro.conf.Positional[Annotated[str | None, word("PROMPT"), tyro.conf.arg(help_behavior_hint="")]] = None
@@ -51,6 +56,8 @@ class Command:
     """How far the steps lean towards noise."""
     seed: Whole = None
     """The same seed gives the same film; drawn, and told by the file's name, if not given or -1."""
+    image: File = None
+    """A picture that it begins with, or a film whose last frame it goes on from; cut to the film's size."""
     unconditional: Flag = False
     """Make a film without a prompt."""
     model: Annotated[Text, tyro.conf.arg(help_behavior_hint="")] = None
@@ -72,17 +79,36 @@ def run(command: Command) -> None:
     device = chosen_device(command.device)
     path = Path(command.output) if command.output is not None else default_output(shot)
     fits(path, shot, command.force)
-    from vitascope.engine import Engine
+    start = beginning(command, shot)
+    from vitascope.engine import Engine, begun_with
 
     with telling() as told:
         engine = Engine.load(command.model or _model_of(record), device)
         full = engine.prepare(shot)
         fits(path, full, command.force)
-        chunks, fps, made = engine.film(full, told.step)
+        if start is not None:
+            start = fitted(start, full.height or 0, full.width or 0)
+            full = begun_with(full, start)
+        chunks, fps, made = engine.film(full, told.step, start)
         for sentence in [*engine.warnings(full), *_differences(record, made, command.from_)]:
             told.warn(sentence)
         write(path, chunks, fps, made, replace=command.force)
     print(path)
+
+
+def beginning(command: Command, shot: Shot) -> Tensor | None:
+    """The picture that the film begins with, of its own size, or None.
+
+    Raises BadMedia where it cannot be read, BadShot where the shot wants one and none is given.
+    """
+    if command.image is not None:
+        return picture(command.image)
+    if shot.image is not None:
+        raise BadShot(
+            f"{command.from_}: this film begins with a picture, which its record knows only by its hash; give the picture with "
+            "--image."
+        )
+    return None
 
 
 def fits(path: Path, shot: Shot, force: bool) -> None:
@@ -97,7 +123,7 @@ def asked(command: Command, record: Mapping[str, Any]) -> Shot:
         BadShot, BadPrompt: when it cannot be made, whatever the model.
         BadMedia: when the record tells of no shot.
     """
-    said = {name: getattr(command, name) for name in Shot.model_fields if name not in ("unconditional",)}
+    said = {name: getattr(command, name) for name in Shot.model_fields if name not in ("unconditional", "image")}
     said = {name: value for name, value in said.items() if value is not None}
     if command.unconditional:
         said["unconditional"] = True
@@ -108,6 +134,8 @@ def asked(command: Command, record: Mapping[str, Any]) -> Shot:
         raise BadMedia(f"{command.from_}: its record tells of no shot; choose a film that vitascope generate wrote.")
     if "prompt" in said or "unconditional" in said:  # each says that the other no longer holds
         before = {name: value for name, value in before.items() if name not in ("prompt", "unconditional")}
+    if command.image is not None:
+        before = {name: value for name, value in before.items() if name != "image"}
     return Shot.model_validate({**before, **said})
 
 

@@ -8,6 +8,7 @@ av are imported where they are used, so that a name can be checked without them.
 from __future__ import annotations
 
 from vitascope.media.motion import interpolate, interpolated, interpolation
+from vitascope.media.pictures import fitted, picture
 from vitascope.media.reading import Facts, facts, local_path, read_record, record_of
 from vitascope.media.sheets import filmstrip, sheet
 from vitascope.media.video import Video
@@ -20,10 +21,12 @@ __all__ = [
     "check_output",
     "facts",
     "filmstrip",
+    "fitted",
     "interpolate",
     "interpolated",
     "interpolation",
     "local_path",
+    "picture",
     "read_record",
     "record_of",
     "sheet",

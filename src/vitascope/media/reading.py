@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LONGEST_NAME, LONGEST_PATH = 255, 4000  # what file systems take
-_DEMUXERS = "mov,matroska,avi,mpegts,gif,png_pipe"  # no playlist formats, which would open other files and addresses
+_DEMUXERS = "mov,matroska,avi,mpegts,gif,png_pipe,jpeg_pipe,webp_pipe"  # no playlist formats, which would open other files and addresses
 
 
 class Facts(NamedTuple):

@@ -73,12 +73,20 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, time: Tensor, context: Tensor, mask: Tensor | None, image: Tensor | None, rotary: Tensor
     ) -> Tensor:
-        """x [b l d] (the residual stream), time [b 6 d], context [b m d], image [b n d] -> [b l d]."""
-        table = wide(self.modulation) + time
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = table.unsqueeze(2).unbind(1)
+        """x [b l d] (the residual stream), time [b f 6 d] (f = 1, or a time for each of f frames), context [b m d],
+        image [b n d] -> [b l d]."""
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = _over_tokens(wide(self.modulation) + time, x)
         x = torch.addcmul(x, gate_a, wide(self.self_attn(modulate(self.norm1(x), shift_a, scale_a), rotary=rotary)))
         x = x + self.cross_attn(self.norm3(x), context, mask=mask, image=image)
         return torch.addcmul(x, gate_f, wide(self.ffn(modulate(self.norm2(x), shift_f, scale_f))))
+
+
+def _over_tokens(table: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    """A table [b f n d] of n rows as n tensors that broadcast against tokens x [b l d], which come frame by frame."""
+    frames = table.shape[1]
+    if frames > 1:
+        table = table.repeat_interleave(x.shape[1] // frames, dim=1)
+    return table.unbind(2)
 
 
 class Head(nn.Module):
@@ -93,8 +101,8 @@ class Head(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 2, d) / d**0.5)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """x [b l d], time [b d] -> [b l pt*ph*pw*c]."""
-        shift, scale = (wide(self.modulation) + time[:, None]).unsqueeze(2).unbind(1)
+        """x [b l d], time [b f d] -> [b l pt*ph*pw*c]."""
+        shift, scale = _over_tokens(wide(self.modulation) + time.unsqueeze(2), x)
         return self.head(modulate(self.norm(x), shift, scale))
 
 
@@ -179,7 +187,8 @@ class DiT(nn.Module):
         """The prediction (for Wan: the velocity), [b out_channels t h w], float32 at least.
 
         x        [b c t h w]: noised latents
-        clock    [b]: what the network is told of time (Wan: 1000 t), float64 or float32, may be fractional
+        clock    [b]: what the network is told of time (Wan: 1000 t), float64 or float32, may be fractional; or [b f], of
+                 each frame's own, as Wan 2.2's TI2V-5B is told 0 for a first frame that is given
         context  [b l text_width]: the text's token states
         mask     [b l] bool, True = a real token; None: all are attended, padding too (Wan's own way)
         image    [b n image_width]: image tokens, for models that take them
@@ -197,6 +206,8 @@ class DiT(nn.Module):
         rotary = rotary_table(grid, config.width // config.heads, x.device)
         # The patch embedding, a convolution whose stride is its kernel, as the matrix product it is; in float32.
         h = wide_linear(tokens, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
+        if clock.ndim == 1:
+            clock = clock[:, None]
         time = self.time_embedding(sinusoid(clock, config.freq_width))
         table = self.time_projection(time).unflatten(-1, (6, -1))
         text = self.text_embedding(context)
@@ -210,8 +221,9 @@ class DiT(nn.Module):
         config, b = self.config, x.shape[0]
         if x.ndim != 5 or x.shape[1] != config.in_channels:
             raise ValueError(f"x (with concat): expected [b {config.in_channels} t h w], got {tuple(x.shape)}")
-        if clock.shape != (b,):
-            raise ValueError(f"clock: expected [{b}], got {tuple(clock.shape)}")
+        frames = x.shape[2] // config.patch[0]
+        if clock.shape not in ((b,), (b, frames)):
+            raise ValueError(f"clock: expected [{b}] or [{b} {frames}], got {tuple(clock.shape)}")
         if context.ndim != 3 or context.shape[0] != b or context.shape[2] != config.text_width:
             raise ValueError(f"context: expected [{b} l {config.text_width}], got {tuple(context.shape)}")
         if mask is not None and (mask.dtype != torch.bool or mask.shape != context.shape[:2]):

@@ -82,7 +82,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 def sinusoid(clock: Tensor, width: int) -> Tensor:
-    """The clock as waves (Vaswani et al. 2017, arXiv:1706.03762, section 3.5), cosines first: [b] -> float64 [b width].
+    """The clock as waves (Vaswani et al. 2017, arXiv:1706.03762, section 3.5), cosines first: [...] -> float64 [... width].
 
     In float64, because the fastest waves of a clock near 1000 lose four digits in float32. Raises ValueError for an odd
     width.
@@ -91,7 +91,7 @@ def sinusoid(clock: Tensor, width: int) -> Tensor:
         raise ValueError(f"sinusoid: width must be even, got {width}")
     half = width // 2
     frequency = torch.exp(-math.log(10000.0) / half * torch.arange(half, dtype=torch.float64, device=clock.device))
-    angle = clock.to(torch.float64)[:, None] * frequency
+    angle = clock.to(torch.float64)[..., None] * frequency
     return torch.cat((angle.cos(), angle.sin()), dim=-1)
 
 

@@ -163,7 +163,8 @@ class DiffusionTask:
         x0, prompts = batch
         with torch.no_grad():
             condition = self.text(prompts)
-        losses = self.diffusion.loss(x0, condition, noise=noise)
+        begun = [self._happens("first", row, step, self.settings.first) for row in range(len(prompts))]
+        losses = self.diffusion.loss(x0, condition, noise=noise, begun=torch.tensor(begun))
         return losses.mean(), {}
 
 

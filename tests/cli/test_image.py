@@ -1,0 +1,103 @@
+"""Films that begin with a picture: from a file or from another film's end, told by the record, refused in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vitascope.media import Video, fitted, picture, record_of
+
+Run = Callable[..., Any]
+PROMPT = "a red ball bounces on the sea"
+
+
+def draw(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 256, (height, width, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def saved(path: str, frames: int = 1, height: int = 32, width: int = 48, seed: int = 0) -> torch.Tensor:
+    pixels = torch.stack([draw(height, width, seed + k) for k in range(frames)])
+    Video(pixels, 8.0).save(path)
+    return pixels
+
+
+def test_a_film_begins_with_a_picture_and_its_record_names_it(vitascope: Run, toy: Path) -> None:
+    saved("start.png")
+    saved("other.png", seed=9)
+    for name, start in (("a.mp4", "start.png"), ("b.mp4", "start.png"), ("c.mp4", "other.png")):
+        told = vitascope("generate", PROMPT, "--model", toy, "--seed", "1", "--image", start, "--output", name)
+        assert (told.code, told.out) == (0, f"{name}\n")
+    assert vitascope("generate", PROMPT, "--model", toy, "--seed", "1", "--output", "d.mp4").code == 0
+    assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+    frames = {name: picture(name) for name in ("a.mp4", "c.mp4", "d.mp4")}
+    assert not torch.equal(frames["a.mp4"], frames["c.mp4"])
+    assert not torch.equal(frames["a.mp4"], frames["d.mp4"])
+    assert record_of("a.mp4")["shot"]["image"].startswith("sha256:")
+    assert "image" not in record_of("d.mp4")["shot"]
+
+
+def test_a_film_goes_on_from_another_ones_last_frame(vitascope: Run, toy: Path) -> None:
+    one = vitascope("generate", PROMPT, "--model", toy, "--seed", "1", "--output", "one.mp4")
+    two = vitascope("generate", PROMPT, "--model", toy, "--seed", "2", "--image", "one.mp4", "--output", "two.mp4")
+    assert (one.code, two.code) == (0, 0)
+    last = Video.load("one.mp4").frames[-1]
+    assert torch.equal(picture("one.mp4"), last)
+
+
+def test_it_is_made_again_with_the_picture_and_only_with_it(vitascope: Run, toy: Path) -> None:
+    saved("start.png", height=50, width=50)
+    saved("other.png", seed=9)
+    first = ("generate", PROMPT, "--model", toy, "--seed", "1", "--image", "start.png", "--output", "a.mp4")
+    assert vitascope(*first).code == 0
+    again = vitascope("generate", "--from", "a.mp4", "--model", toy, "--image", "start.png", "--output", "b.mp4")
+    assert again.code == 0
+    assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+    told = vitascope("generate", "--from", "a.mp4", "--model", toy, "--output", "c.mp4")
+    assert (told.code, told.out) == (2, "")
+    assert "give the picture with --image" in told.err[-1]
+    assert (
+        vitascope("generate", "--from", "a.mp4", "--model", toy, "--image", "other.png", "--output", "d.mp4").code == 0
+    )
+    assert not Path("c.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "there is no such file"),
+        (b"", "the file is empty"),
+        (b"a text", "cannot be read"),
+        (b"<html>", "a web page"),
+    ],
+)
+def test_what_is_no_picture_is_refused(vitascope: Run, toy: Path, content: bytes | None, why: str) -> None:
+    if content is not None:
+        Path("start.png").write_bytes(content)
+    told = vitascope("generate", PROMPT, "--model", toy, "--image", "start.png", "--output", "a.mp4")
+    assert (told.code, told.out) == (2, "")
+    assert why in told.err[-1]
+    assert not Path("a.mp4").exists()
+
+
+def test_a_model_that_never_learned_to_begin_is_refused(vitascope: Run, textual: Path) -> None:
+    saved("start.png")
+    told = vitascope("generate", PROMPT, "--model", textual, "--image", "start.png", "--output", "a.mp4")
+    assert (told.code, told.out) == (2, "")
+    assert "was not trained to begin with a picture" in told.err[-1]
+    assert not Path("a.mp4").exists()
+
+
+def test_a_picture_is_scaled_to_cover_and_cut_around_its_middle() -> None:
+    whole = draw(32, 48)
+    assert torch.equal(fitted(whole, 32, 48), whole)
+    ramp = torch.arange(100, dtype=torch.uint8)[None, :, None].expand(40, 100, 3)
+    cut = fitted(ramp, 40, 20)
+    assert cut.shape == (40, 20, 3)
+    assert cut[0, :, 0].tolist() == list(range(40, 60))
+    small = fitted(ramp, 20, 50)
+    torch.testing.assert_close(small[10, 5:45, 0].float(), torch.arange(5, 45) * 2.0 + 0.5, atol=1.0, rtol=0)
+    assert fitted(draw(7, 9), 64, 96).shape == (64, 96, 3)
