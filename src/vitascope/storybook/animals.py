@@ -136,8 +136,9 @@ def cat(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     trunk = capsule(u, v, (-0.36, -0.02), (0.28, 0.0), 0.18, 0.18)
     stripes = join(*((u - at).abs() - 0.04 for at in (-0.3, -0.1, 0.1)))
     head = ellipse(u, v, 0.46, 0.3, 0.3, 0.26)
-    ears = join(*(triangle(u, v, (at - 0.12, 0.42), (at + 0.12, 0.42), (at + out, 0.76)) for at, out in ((0.3, -0.07), (0.62, 0.07))))  # fmt: skip
-    inner = join(*(triangle(u, v, (at - 0.05, 0.5), (at + 0.05, 0.5), (at + out, 0.66)) for at, out in ((0.29, -0.04), (0.63, 0.04))))  # fmt: skip
+    sides = ((0.3, -1), (0.62, 1))
+    ears = join(*(triangle(u, v, (at - 0.12, 0.42), (at + 0.12, 0.42), (at + way * 0.07, 0.76)) for at, way in sides))
+    inner = join(*(triangle(u, v, (at - 0.05, 0.5), (at + 0.05, 0.5), (at + way * 0.04, 0.66)) for at, way in sides))
     return [
         Part("body", tail),
         *behind,
@@ -156,7 +157,7 @@ def cat(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
 def bird(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A bird in flight: beak, forked tail, a pale belly, wings that beat."""
     motion = limbs.on(x)
-    beat = 0.5 + motion.go * (0.75 * motion.cycle.sin() - 0.25)
+    beat = 0.5 + motion.go * (0.85 * motion.cycle.sin() - 0.35)
     v = y - 0.06 * motion.go * motion.cycle.cos()  # the body falls while the wings come up
     body = ellipse(x, v, 0.06, -0.08, 0.5, 0.28)
     head = circle(x, v, 0.5, 0.1, 0.21)
@@ -178,7 +179,7 @@ def bird(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
 def butterfly(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A butterfly from above, a little turned: four wings that open and close, feelers."""
     motion = limbs.on(x)
-    opened = 1 - motion.go * (0.35 - 0.35 * motion.cycle.cos())
+    opened = 1 - motion.go * (0.3 - 0.3 * motion.cycle.cos())
     u, v = turned(x, y, -0.3)
     w, narrow = u.abs(), 0.35 + 0.65 * opened  # both sides at once
 

@@ -119,7 +119,7 @@ def kite(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
         fall = (start[1] - height) * 1.5
         return start[0] + 0.2 * fall * (4 * fall - 4.5 * motion.seconds).sin() - 0.05 * fall
 
-    line = inside((x - tail(y)).abs() - 0.04, inside(y - start[1], -0.92 - y))
+    line = inside((x - tail(y)).abs() - 0.03, inside(y - start[1], -0.92 - y))
     bows: list[Tensor] = []
     for at in (-0.52, -0.8):
         cx = tail(at)
@@ -128,7 +128,7 @@ def kite(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
         ]
     return [
         Part("wood", line),
-        Part("deep", join(*bows)),
+        Part("mark", join(*bows)),
         Part("body", rhomb),
         Part("mark", inside(fields, rhomb), False),
         Part("dark", inside(cross, rhomb), False),
@@ -223,15 +223,33 @@ def droplet(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     return [Part("glass", circle(x, y, 0, 0, 0.9)), Part("pale", circle(x, y, -0.28, 0.3, 0.3), False)]
 
 
+_STONE = (
+    (-0.92, -0.1),
+    (-0.62, -0.58),
+    (0.1, -0.7),
+    (0.74, -0.48),
+    (0.94, 0.02),
+    (0.5, 0.52),
+    (-0.2, 0.64),
+    (-0.7, 0.4),
+)
+
+
 def stone(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A pebble with a few facets, light above and dark below."""
-    body = convex(x, y, [(-0.92, -0.1), (-0.62, -0.58), (0.1, -0.7), (0.74, -0.48), (0.94, 0.02), (0.5, 0.52), (-0.2, 0.64), (-0.7, 0.4)])  # fmt: skip
+    body = convex(x, y, _STONE)
     top = convex(x, y, [(-0.7, 0.4), (-0.3, 0.16), (0.34, 0.2), (0.5, 0.52), (-0.2, 0.64)])
     low = convex(x, y, [(-0.62, -0.58), (0.1, -0.7), (0.74, -0.48), (0.94, 0.02), (0.4, -0.3), (-0.2, -0.34)])
     return [
         Part("body", body),
         Part("mark", inside(top, body), False),
         Part("deep", inside(low, body), False),
+        Part("deep", join(circle(x, y, -0.5, 0.0, 0.08), circle(x, y, -0.2, -0.16, 0.05)), False),
+        Part(
+            "edge",
+            join(capsule(x, y, (0.34, 0.2), (0.22, 0.0), 0.03), capsule(x, y, (0.22, 0.0), (0.4, -0.14), 0.03)),
+            False,
+        ),
     ]
 
 
