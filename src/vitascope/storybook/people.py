@@ -40,28 +40,28 @@ def _legs(hip: float, ground: float, apart: float, lift: float) -> tuple[Leg, Le
     whole = (hip - ground - _FOOT) / 0.985
     far, near = (
         Leg((x, hip), whole * 0.5, whole * 0.5, walk=start, run=start, bend=1.0, lift=lift)
-        for x, start in ((apart, 0.5), (-apart, 0.0))
+        for x, start in ((apart - 0.04, 0.5), (-apart - 0.04, 0.0))
     )
     return far, near
 
 
 _MAN = Build(
     head=0.2, head_y=0.69, shoulder=0.36, shoulders=0.27, waist=0.23, hem_y=-0.36, hem=0.28, limb=0.1, reach=0.28,
-    stride=1.24, legs=_legs(-0.14, -0.95, 0.08, 0.12),
+    stride=1.14, legs=_legs(-0.13, -0.91, 0.08, 0.12),
 )  # fmt: skip
 _WOMAN = Build(
     head=0.2, head_y=0.67, shoulder=0.38, shoulders=0.17, waist=0.12, hem_y=-0.38, hem=0.36, limb=0.075, reach=0.27,
-    stride=1.2, legs=_legs(-0.12, -0.95, 0.06, 0.12), dress=True,
+    stride=1.12, legs=_legs(-0.11, -0.91, 0.06, 0.12), dress=True,
 )  # fmt: skip
 _CHILD = Build(
     head=0.34, head_y=0.44, shoulder=0.06, shoulders=0.21, waist=0.22, hem_y=-0.52, hem=0.3, limb=0.1, reach=0.22,
-    stride=0.98, legs=_legs(-0.3, -0.95, 0.09, 0.11),
+    stride=0.98, legs=_legs(-0.28, -0.91, 0.09, 0.11),
 )  # fmt: skip
 
 
 def _leg(x: Tensor, y: Tensor, joints: Joints, cloth: str, radius: float) -> list[Part]:
     ankle_x, ankle_y = joints.ankle
-    toe: tuple[Number, Number] = (ankle_x + 0.13, ankle_y - 0.5 * joints.lift)
+    toe: tuple[Number, Number] = (ankle_x + 0.12, ankle_y - 0.5 * joints.lift)
     upper = capsule(x, y, joints.hip, joints.knee, radius * 1.1, radius)
     lower = capsule(x, y, joints.knee, joints.ankle, radius, radius * 0.75)
     boot = capsule(x, y, (ankle_x - 0.02, ankle_y), toe, _FOOT)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import pairwise
 
 from torch import Tensor
 
-from vitascope.storybook.distances import box, capsule, circle, convex, ellipse, inside, join, triangle, turned
+from vitascope.storybook.distances import Point, box, capsule, circle, convex, ellipse, inside, join, triangle, turned
 from vitascope.storybook.limbs import REST, Limbs, Part, Subject
 
 
@@ -113,22 +114,23 @@ def kite(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     rhomb = convex(u, v, [(0.1, 0.96), (-0.42, 0.42), (0.1, -0.34), (0.62, 0.42)])
     cross = join((u - 0.1).abs(), (v - 0.42).abs()) - 0.03
     fields = ((u - 0.1) * (v - 0.42)).neg()
-    start = (-0.12, -0.28)
-
-    def tail(height: float | Tensor) -> Tensor | float:
-        fall = (start[1] - height) * 1.5
-        return start[0] + 0.2 * fall * (4 * fall - 4.5 * motion.seconds).sin() - 0.05 * fall
-
-    line = inside((x - tail(y)).abs() - 0.03, inside(y - start[1], -0.92 - y))
-    bows: list[Tensor] = []
-    for at in (-0.52, -0.8):
-        cx = tail(at)
-        bows += [
-            triangle(x, y, (cx, at), (cx + side * 0.12, at + 0.07), (cx + side * 0.12, at - 0.07)) for side in (-1, 1)
-        ]
+    knots: list[Point] = [(-0.12, -0.26)]
+    for k in range(
+        1, 5
+    ):  # along a line down to the left, each knot to one side of it by a wave that runs down the tail
+        aside = 0.026 * k * (1.9 * k - 4.5 * motion.seconds).sin()
+        knots.append((-0.12 - 0.12 * k + 0.6 * aside, -0.26 - 0.09 * k - 0.8 * aside))
+    line = join(*(capsule(x, y, a, b, 0.03) for a, b in pairwise(knots)))
+    bows = join(
+        *(
+            triangle(x, y, (cx, cy), (cx + 0.06 * side, cy + 0.1 * side), (cx + 0.12 * side, cy - 0.01 * side), 0.01)
+            for cx, cy in (knots[2], knots[4])
+            for side in (-1, 1)
+        )
+    )
     return [
         Part("wood", line),
-        Part("mark", join(*bows)),
+        Part("mark", bows),
         Part("body", rhomb),
         Part("mark", inside(fields, rhomb), False),
         Part("dark", inside(cross, rhomb), False),
