@@ -121,13 +121,8 @@ def kite(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
         aside = 0.026 * k * (1.9 * k - 4.5 * motion.seconds).sin()
         knots.append((-0.12 - 0.12 * k + 0.6 * aside, -0.26 - 0.09 * k - 0.8 * aside))
     line = join(*(capsule(x, y, a, b, 0.03) for a, b in pairwise(knots)))
-    bows = join(
-        *(
-            triangle(x, y, (cx, cy), (cx + 0.06 * side, cy + 0.1 * side), (cx + 0.12 * side, cy - 0.01 * side), 0.01)
-            for cx, cy in (knots[2], knots[4])
-            for side in (-1, 1)
-        )
-    )
+    loops = [(at, side) for at in (knots[2], knots[4]) for side in (-1, 1)]
+    bows = join(*(capsule(x, y, (cx, cy), (cx + 0.06 * way, cy - 0.08 * way), 0.015, 0.065) for (cx, cy), way in loops))
     return [
         Part("wood", line),
         Part("mark", bows),
@@ -242,16 +237,12 @@ def stone(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     body = convex(x, y, _STONE)
     top = convex(x, y, [(-0.7, 0.4), (-0.3, 0.16), (0.34, 0.2), (0.5, 0.52), (-0.2, 0.64)])
     low = convex(x, y, [(-0.62, -0.58), (0.1, -0.7), (0.74, -0.48), (0.94, 0.02), (0.4, -0.3), (-0.2, -0.34)])
+    crack = join(*(capsule(x, y, end, (0.22, 0.0), 0.03) for end in ((0.34, 0.2), (0.4, -0.14))))
     return [
         Part("body", body),
         Part("mark", inside(top, body), False),
         Part("deep", inside(low, body), False),
-        Part("deep", join(circle(x, y, -0.5, 0.0, 0.08), circle(x, y, -0.2, -0.16, 0.05)), False),
-        Part(
-            "edge",
-            join(capsule(x, y, (0.34, 0.2), (0.22, 0.0), 0.03), capsule(x, y, (0.22, 0.0), (0.4, -0.14), 0.03)),
-            False,
-        ),
+        Part("edge", crack, False),
     ]
 
 
