@@ -133,6 +133,19 @@ def test_a_foot_on_the_ground_keeps_its_place(name, effort):
 
 
 @pytest.mark.parametrize("name", WALKERS)
+def test_what_is_drawn_on_the_ground_keeps_its_place(name):
+    """The same, of the picture: while a runner's near foot or hind feet stand, what touches the ground goes back with it."""
+    subject = SUBJECTS[name]
+    cycles = 2 * math.pi * torch.linspace(0.14, 0.42, 8, dtype=LAW)
+    x = torch.linspace(-1, 1, 401, dtype=LAW)[None, None, :]
+    y = torch.full((1, 1, 1), 0.02 - extent(name)[0], dtype=LAW)
+    touched = (silhouette(subject.draw(x, y, gait(cycles, 2.0))) <= 0)[:, 0].double()
+    assert touched.sum(1).min() > 10
+    place = (touched * x[0]).sum(1) / touched.sum(1) + subject.stride * cycles / (2 * math.pi)
+    assert place.max() - place.min() < 0.05 * subject.stride
+
+
+@pytest.mark.parametrize("name", WALKERS)
 def test_segments_keep_their_length_and_joints_do_not_jump(name):
     subject = SUBJECTS[name]
     cycles = torch.linspace(0, 4 * math.pi, 1201, dtype=LAW)
