@@ -11,7 +11,7 @@ import torch
 
 from vitascope.storybook import ATTRIBUTES, DURATION, GRAVITY, RESTITUTION, Scene, scene, track
 from vitascope.storybook.motion import rolling_radius
-from vitascope.storybook.shapes import SUBJECTS, depth, extent, silhouette
+from vitascope.storybook.shapes import REST, SUBJECTS, depth, extent, silhouette
 
 FRAMES = 201
 STEP = DURATION / (FRAMES - 1)
@@ -59,7 +59,7 @@ def test_what_rolls_does_not_slip_and_touches_the_ground():
         assert bool((path.x.diff() * rolling.direction > 0).all())
         line = torch.linspace(-1, 1, 121, dtype=torch.float64)
         y, x = torch.meshgrid(line, line, indexing="ij")
-        inside = silhouette(SUBJECTS[rolling.subject].draw(x * rolling.direction, y)) <= 0
+        inside = silhouette(SUBJECTS[rolling.subject].draw(x * rolling.direction, y, REST)) <= 0
         for k in (0, 20, 47):  # the lowest point of the turned shape is on the ground
             sin, cos = math.sin(path.angle[k]), math.cos(path.angle[k])
             lowest = float((x * sin + y * cos)[inside].min()) * float(path.size[k]) + float(path.y[k])

@@ -62,8 +62,8 @@ def _stance(x: Tensor, y: Tensor, limbs: Limbs, beast: _Beast, sock: str) -> _St
     joints = [steps(leg, motion, beast.stride) for leg in beast.legs]
     hind, fore = (joints[k].hip[1] - beast.legs[k].hip[1] for k in (2, 3))
     start, end = beast.legs[2].hip[0], beast.legs[3].hip[0]
-    v = y - hind - (fore - hind) * ((x - start) / (end - start)).clamp(-0.5, 1.5)
-    v = v - 0.4 * motion.lean * x
+    v = y - hind - (fore - hind) * ((x - start) / (end - start)).clamp(0, 1)
+    v = v - 0.2 * motion.lean * x
     behind = [part for k in (0, 1) for part in _leg(x, y, joints[k], "deep", "dark", beast.limb)]
     before = [part for k in (2, 3) for part in _leg(x, y, joints[k], "body", sock, beast.limb)]
     return _Stance(behind, before, x, v, motion)
@@ -82,7 +82,7 @@ def fox(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
         capsule(u, v, (-0.34, 0.02), (0.28, 0.04), 0.19, 0.21), capsule(u, v, (0.3, 0.1), (0.5, 0.34), 0.19, 0.15)
     )
     head = join(circle(u, v, 0.54, 0.4, 0.2), capsule(u, v, (0.6, 0.38), (0.9, 0.26), 0.13, 0.035))
-    ears = join(*(triangle(u, v, (at - 0.12, 0.5), (at + 0.1, 0.52), (at - 0.04, 0.8), 0.01) for at in (0.46, 0.68)))
+    ears = join(*(triangle(u, v, (at - 0.12, 0.48), (at + 0.1, 0.5), (at - 0.05, 0.74), 0.01) for at in (0.46, 0.68)))
     return [
         Part("body", tail),
         Part("pale", inside(tail, s + 0.72), False),
@@ -106,20 +106,20 @@ def dog(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     trunk = join(
         capsule(u, v, (-0.34, 0.04), (0.28, 0.06), 0.21, 0.23), capsule(u, v, (0.3, 0.14), (0.46, 0.4), 0.18, 0.16)
     )
-    head = join(circle(u, v, 0.5, 0.48, 0.22), capsule(u, v, (0.58, 0.42), (0.8, 0.38), 0.15, 0.12))
+    head = join(circle(u, v, 0.46, 0.45, 0.22), capsule(u, v, (0.54, 0.39), (0.75, 0.35), 0.15, 0.12))
     flop = 0.08 * motion.go * (2 * motion.cycle).sin()
-    ear = capsule(u, v, (0.38, 0.58), (0.27 - flop, 0.28 + flop), 0.08, 0.13)
+    ear = capsule(u, v, (0.34, 0.55), (0.23 - flop, 0.25 + flop), 0.08, 0.13)
     return [
         Part("body", tail),
         *behind,
         Part("body", trunk),
         Part("deep", inside(circle(u, v, -0.2, 0.16, 0.17), trunk), False),
         *before,
-        Part("light", inside(capsule(u, v, (0.26, 0.3), (0.56, 0.2), 0.055), trunk), False),
+        Part("light", inside(capsule(u, v, (0.24, 0.28), (0.54, 0.18), 0.055), trunk), False),
         Part("body", head),
-        Part("pale", inside(capsule(u, v, (0.68, 0.34), (0.8, 0.34), 0.13), head), False),
-        Part("dark", ellipse(u, v, 0.89, 0.44, 0.07, 0.055)),
-        Part("dark", circle(u, v, 0.57, 0.54, 0.05), False),
+        Part("pale", inside(capsule(u, v, (0.63, 0.31), (0.75, 0.31), 0.13), head), False),
+        Part("dark", ellipse(u, v, 0.84, 0.41, 0.07, 0.055)),
+        Part("dark", circle(u, v, 0.53, 0.51, 0.05), False),
         Part("edge", ear - 0.03, False),
         Part("deep", ear),
     ]
@@ -128,16 +128,17 @@ def dog(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
 def cat(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A cat: a round face with two pointed ears, turned to us; stripes; a thin tail, raised."""
     behind, before, u, v, motion = _stance(x, y, limbs, _CAT, "pale")
-    wave = 0.09 * motion.go * (motion.cycle + 1).sin() + 0.05 * (2.5 * motion.seconds).sin()
+    wave = 0.06 * motion.go * (motion.cycle + 1).sin() + 0.04 * (2.5 * motion.seconds).sin()
     tail = join(
-        capsule(u, v, (-0.46, 0.0), (-0.72, 0.3), 0.06),
-        capsule(u, v, (-0.72, 0.3), (-0.62 + wave, 0.68), 0.06, 0.055),
+        capsule(u, v, (-0.46, 0.0), (-0.7, 0.3), 0.06),
+        capsule(u, v, (-0.7, 0.3), (-0.57 + wave, 0.64), 0.06, 0.055),
     )
     trunk = capsule(u, v, (-0.36, -0.02), (0.28, 0.0), 0.18, 0.18)
     stripes = join(*((u - at).abs() - 0.04 for at in (-0.3, -0.1, 0.1)))
     head = ellipse(u, v, 0.46, 0.3, 0.3, 0.26)
-    ears = join(*(triangle(u, v, (at - 0.12, 0.42), (at + 0.12, 0.42), (at + out, 0.76)) for at, out in ((0.3, -0.07), (0.62, 0.07))))  # fmt: skip
-    inner = join(*(triangle(u, v, (at - 0.05, 0.5), (at + 0.05, 0.5), (at + out, 0.66)) for at, out in ((0.29, -0.04), (0.63, 0.04))))  # fmt: skip
+    sides = ((0.3, -1), (0.62, 1))
+    ears = join(*(triangle(u, v, (at - 0.12, 0.42), (at + 0.12, 0.42), (at + way * 0.05, 0.72)) for at, way in sides))
+    inner = join(*(triangle(u, v, (at - 0.05, 0.5), (at + 0.05, 0.5), (at + way * 0.03, 0.63)) for at, way in sides))
     return [
         Part("body", tail),
         *behind,
@@ -156,7 +157,7 @@ def cat(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
 def bird(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A bird in flight: beak, forked tail, a pale belly, wings that beat."""
     motion = limbs.on(x)
-    beat = 0.5 + motion.go * (0.75 * motion.cycle.sin() - 0.25)
+    beat = 0.5 + motion.go * (0.85 * motion.cycle.sin() - 0.35)
     v = y - 0.06 * motion.go * motion.cycle.cos()  # the body falls while the wings come up
     body = ellipse(x, v, 0.06, -0.08, 0.5, 0.28)
     head = circle(x, v, 0.5, 0.1, 0.21)
@@ -178,7 +179,7 @@ def bird(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
 def butterfly(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A butterfly from above, a little turned: four wings that open and close, feelers."""
     motion = limbs.on(x)
-    opened = 1 - motion.go * (0.35 - 0.35 * motion.cycle.cos())
+    opened = 1 - motion.go * (0.3 - 0.3 * motion.cycle.cos())
     u, v = turned(x, y, -0.3)
     w, narrow = u.abs(), 0.35 + 0.65 * opened  # both sides at once
 
@@ -205,7 +206,7 @@ def fish(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
         back = (x + 0.3) / seen
         tail = (
             convex(
-                back - 0.3, y + 0.2 * motion.go * motion.cycle.cos() * back, [(-0.3, 0), (-0.92, 0.46), (-0.92, -0.46)]
+                back - 0.3, y + 0.1 * motion.go * motion.cycle.cos() * back, [(-0.3, 0), (-0.92, 0.46), (-0.92, -0.46)]
             )
             * seen
         )

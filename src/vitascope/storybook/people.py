@@ -31,6 +31,8 @@ class Build(NamedTuple):
     reach: float
     stride: float
     legs: tuple[Leg, ...]
+    dress: bool = False
+    """Whether the plain clothes are a dress."""
 
 
 def _legs(hip: float, ground: float, apart: float, lift: float) -> tuple[Leg, Leg]:
@@ -38,28 +40,28 @@ def _legs(hip: float, ground: float, apart: float, lift: float) -> tuple[Leg, Le
     whole = (hip - ground - _FOOT) / 0.985
     far, near = (
         Leg((x, hip), whole * 0.5, whole * 0.5, walk=start, run=start, bend=1.0, lift=lift)
-        for x, start in ((apart, 0.5), (-apart, 0.0))
+        for x, start in ((apart - 0.04, 0.5), (-apart - 0.04, 0.0))
     )
     return far, near
 
 
 _MAN = Build(
     head=0.2, head_y=0.69, shoulder=0.36, shoulders=0.27, waist=0.23, hem_y=-0.36, hem=0.28, limb=0.1, reach=0.28,
-    stride=1.24, legs=_legs(-0.14, -0.95, 0.08, 0.12),
+    stride=1.14, legs=_legs(-0.13, -0.91, 0.08, 0.12),
 )  # fmt: skip
 _WOMAN = Build(
-    head=0.185, head_y=0.68, shoulder=0.38, shoulders=0.17, waist=0.12, hem_y=-0.38, hem=0.36, limb=0.075, reach=0.27,
-    stride=1.2, legs=_legs(-0.12, -0.95, 0.06, 0.12),
+    head=0.2, head_y=0.67, shoulder=0.38, shoulders=0.17, waist=0.12, hem_y=-0.38, hem=0.36, limb=0.075, reach=0.27,
+    stride=1.12, legs=_legs(-0.11, -0.91, 0.06, 0.12), dress=True,
 )  # fmt: skip
 _CHILD = Build(
     head=0.34, head_y=0.44, shoulder=0.06, shoulders=0.21, waist=0.22, hem_y=-0.52, hem=0.3, limb=0.1, reach=0.22,
-    stride=0.98, legs=_legs(-0.3, -0.95, 0.09, 0.11),
+    stride=0.98, legs=_legs(-0.28, -0.91, 0.09, 0.11),
 )  # fmt: skip
 
 
 def _leg(x: Tensor, y: Tensor, joints: Joints, cloth: str, radius: float) -> list[Part]:
     ankle_x, ankle_y = joints.ankle
-    toe: tuple[Number, Number] = (ankle_x + 0.13, ankle_y - 0.5 * joints.lift)
+    toe: tuple[Number, Number] = (ankle_x + 0.12, ankle_y - 0.5 * joints.lift)
     upper = capsule(x, y, joints.hip, joints.knee, radius * 1.1, radius)
     lower = capsule(x, y, joints.knee, joints.ankle, radius, radius * 0.75)
     boot = capsule(x, y, (ankle_x - 0.02, ankle_y), toe, _FOOT)
@@ -83,31 +85,38 @@ def _face(x: Tensor, y: Tensor, build: Build) -> list[Part]:
     """The head without its hair: a nose on the side to which it looks, an eye."""
     r, cy = build.head, build.head_y
     head = join(circle(x, y, 0.03, cy, r), circle(x, y, 0.03 + r, cy - 0.12 * r, 0.2 * r))
-    return [Part("skin", head), Part("dark", ellipse(x, y, 0.03 + 0.5 * r, cy + 0.06, 0.045, 0.055), False)]
+    return [Part("skin", head), Part("dark", ellipse(x, y, 0.04 + 0.5 * r, cy + 0.03, 0.045, 0.055), False)]
 
 
-def _scarf(x: Tensor, y: Tensor, motion: Motion, build: Build) -> list[Part]:
-    """A thick scarf about the neck, its end flying behind."""
-    neck = build.head_y - build.head
-    wave = 0.06 * (4.5 * motion.seconds).sin() + 0.16 * motion.go
-    end = (-0.34 - 0.14 * motion.go, neck - 0.36 + wave)
-    tail = capsule(x, y, (-0.12, neck), end, 0.08, 0.11)
-    return [Part("body", tail), Part("body", capsule(x, y, (-0.13, neck), (0.15, neck - 0.02), 0.11))]
+def _scarf(x: Tensor, y: Tensor, motion: Motion, build: Build) -> tuple[list[Part], list[Part]]:
+    """A thick scarf: its end, which flies behind, and what lies about the neck, over chin and hair."""
+    neck = build.head_y - build.head - 0.01
+    wave = 0.05 * (4.5 * motion.seconds).sin() + 0.18 * motion.go
+    knot = (-0.13, neck - 0.02)
+    end = (-0.36 - 0.16 * motion.go, neck - 0.36 + wave)
+    band = join(capsule(x, y, knot, (0.15, neck - 0.03), 0.1), capsule(x, y, (0.1, neck), (0.14, neck - 0.3), 0.075))
+    tail = capsule(x, y, knot, end, 0.06, 0.1)
+    behind, before = ([Part("edge", piece - 0.03, False), Part("body", piece)] for piece in (tail, band))
+    return behind, before
 
 
 def _trunk(x: Tensor, y: Tensor, motion: Motion, build: Build, coat: bool) -> list[Part]:
-    """The body from the shoulders down: in a long coat that opens with the steps, or to the hips in plain clothes."""
-    low = build.hem_y if coat else build.legs[0].hip[1] - 0.06
-    hem = build.hem if coat else build.waist
-    sway = 0.1 * motion.go * motion.cycle.sin() * (-y).clamp_min(0) if coat else 0.0
-    u = x - sway
+    """The body from the shoulders down: in a long coat or a dress that sways with the steps, or to the hips."""
+    long = coat or build.dress
+    low = build.hem_y if long else build.legs[0].hip[1] - 0.06
+    hem = build.hem if long else build.waist
     middle = (low + build.shoulder) / 2
-    upper = convex(u, y, [(-build.waist, middle), (build.waist, middle), (build.shoulders, build.shoulder), (-build.shoulders, build.shoulder)])  # fmt: skip
-    lower = convex(u, y, [(-hem, low), (hem, low), (build.waist, middle), (-build.waist, middle)])
-    round_off = capsule(u, y, (-build.shoulders + 0.1, build.shoulder), (build.shoulders - 0.1, build.shoulder), 0.1)
-    trunk = join(upper, lower, round_off)
+    u = x - 0.1 * motion.go * motion.cycle.sin() * (-y).clamp_min(0) if long else x
+
+    def band(at: float, wide: float, top: float, wider: float) -> Tensor:
+        return convex(u, y, [(-wide, at), (wide, at), (wider, top), (-wider, top)])
+
+    across = build.shoulders - 0.1
+    rounding = capsule(u, y, (-across, build.shoulder), (across, build.shoulder), 0.1)
+    upper = band(middle, build.waist, build.shoulder, build.shoulders)
+    trunk = join(upper, band(low, hem, middle, build.waist), rounding)
     if not coat:
-        return [Part("cloth", trunk)]
+        return [Part("cloth", trunk), Part("denim", inside((y - middle).abs() - 0.04, trunk), False)]
     return [
         Part("body", trunk),
         Part("deep", inside((y - middle).abs() - 0.045, trunk), False),
@@ -131,20 +140,24 @@ def _person(x: Tensor, y: Tensor, limbs: Limbs, build: Build) -> tuple[list[Part
         *_leg(x, y, near, "denim", build.limb),
         *_trunk(u, v, motion, build, coat),
         Part("skin", capsule(u, v, (0.0, build.shoulder), (0.02, build.head_y), 0.085)),
-        *([] if coat else _scarf(u, v, motion, build)),
         *_arm(u, v, motion, build, sleeve, 1),
     ]
     return parts, u, v
+
+
+def _dressed(parts: list[Part], hair: list[Tensor], u: Tensor, v: Tensor, limbs: Limbs, build: Build) -> list[Part]:
+    """The person with head and hair, and with a scarf where one is worn."""
+    behind, before = _scarf(u, v, limbs.on(u), build) if limbs.dress == "scarf" else ([], [])
+    return [*parts, *_face(u, v, build), *behind, *(Part("hair", lock) for lock in hair), *before]
 
 
 def man(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A man: broad shoulders, short hair, a beard."""
     parts, u, v = _person(x, y, limbs, _MAN)
     r, cy = _MAN.head, _MAN.head_y
-    head = circle(u, v, 0.03, cy, r + 0.02)
-    crown = inside(head, circle(u, v, 0.16, cy - 0.2, 0.3).neg())
-    beard = inside(circle(u, v, 0.06, cy - 0.05, r), v - cy + 0.08)
-    return [*parts, *_face(u, v, _MAN), Part("hair", crown), Part("hair", beard)]
+    crown = inside(circle(u, v, 0.03, cy, r + 0.02), -circle(u, v, 0.14, cy - 0.13, 0.23))
+    beard = inside(circle(u, v, 0.05, cy - 0.05, r), -circle(u, v, 0.12, cy + 0.06, 0.19))
+    return _dressed(parts, [crown, beard], u, v, limbs, _MAN)
 
 
 def woman(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
@@ -153,18 +166,17 @@ def woman(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     parts, u, v = _person(x, y, limbs, _WOMAN)
     r, cy = _WOMAN.head, _WOMAN.head_y
     swing = 0.1 * motion.go + 0.04 * motion.go * (2 * motion.cycle).sin()
-    locks = capsule(u, v, (-0.07, cy), (-0.16 - swing, cy - 0.42 + 0.5 * swing), r * 0.95, 0.11)
-    crown = inside(circle(u, v, 0.02, cy + 0.01, r + 0.035), circle(u, v, 0.14, cy - 0.12, 0.2).neg())
-    return [*parts, *_face(u, v, _WOMAN), Part("hair", join(locks, crown))]
+    locks = capsule(u, v, (-0.1, cy + 0.02), (-0.17 - swing, cy - 0.42 + 0.5 * swing), r * 0.8, 0.11)
+    hair = inside(join(locks, circle(u, v, 0.02, cy + 0.01, r + 0.035)), -circle(u, v, 0.15, cy - 0.1, 0.22))
+    return _dressed(parts, [hair], u, v, limbs, _WOMAN)
 
 
 def child(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A child: a large head, a bun on top of it, short limbs."""
     parts, u, v = _person(x, y, limbs, _CHILD)
     r, cy = _CHILD.head, _CHILD.head_y
-    crown = inside(circle(u, v, 0.02, cy + 0.02, r + 0.03), circle(u, v, 0.16, cy - 0.22, 0.4).neg())
-    bun = circle(u, v, -0.1, cy + r + 0.06, 0.11)
-    return [*parts, *_face(u, v, _CHILD), Part("hair", join(crown, bun))]
+    crown = inside(circle(u, v, 0.02, cy + 0.02, r + 0.03), -circle(u, v, 0.16, cy - 0.22, 0.4))
+    return _dressed(parts, [join(crown, circle(u, v, -0.1, cy + r + 0.06, 0.11))], u, v, limbs, _CHILD)
 
 
 PEOPLE: dict[str, Subject] = {

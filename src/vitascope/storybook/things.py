@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import pairwise
 
 from torch import Tensor
 
-from vitascope.storybook.distances import box, capsule, circle, convex, ellipse, inside, join, triangle, turned
+from vitascope.storybook.distances import Point, box, capsule, circle, convex, ellipse, inside, join, triangle, turned
 from vitascope.storybook.limbs import REST, Limbs, Part, Subject
 
 
@@ -113,22 +114,18 @@ def kite(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     rhomb = convex(u, v, [(0.1, 0.96), (-0.42, 0.42), (0.1, -0.34), (0.62, 0.42)])
     cross = join((u - 0.1).abs(), (v - 0.42).abs()) - 0.03
     fields = ((u - 0.1) * (v - 0.42)).neg()
-    start = (-0.12, -0.28)
-
-    def tail(height: float | Tensor) -> Tensor | float:
-        fall = (start[1] - height) * 1.5
-        return start[0] + 0.2 * fall * (4 * fall - 4.5 * motion.seconds).sin() - 0.05 * fall
-
-    line = inside((x - tail(y)).abs() - 0.04, inside(y - start[1], -0.92 - y))
-    bows: list[Tensor] = []
-    for at in (-0.52, -0.8):
-        cx = tail(at)
-        bows += [
-            triangle(x, y, (cx, at), (cx + side * 0.12, at + 0.07), (cx + side * 0.12, at - 0.07)) for side in (-1, 1)
-        ]
+    knots: list[Point] = [(-0.12, -0.26)]
+    for k in range(
+        1, 5
+    ):  # along a line down to the left, each knot to one side of it by a wave that runs down the tail
+        aside = 0.026 * k * (1.9 * k - 4.5 * motion.seconds).sin()
+        knots.append((-0.12 - 0.12 * k + 0.6 * aside, -0.26 - 0.09 * k - 0.8 * aside))
+    line = join(*(capsule(x, y, a, b, 0.03) for a, b in pairwise(knots)))
+    loops = [(at, side) for at in (knots[2], knots[4]) for side in (-1, 1)]
+    bows = join(*(capsule(x, y, (cx, cy), (cx + 0.06 * way, cy - 0.08 * way), 0.015, 0.065) for (cx, cy), way in loops))
     return [
         Part("wood", line),
-        Part("deep", join(*bows)),
+        Part("mark", bows),
         Part("body", rhomb),
         Part("mark", inside(fields, rhomb), False),
         Part("dark", inside(cross, rhomb), False),
@@ -223,15 +220,29 @@ def droplet(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     return [Part("glass", circle(x, y, 0, 0, 0.9)), Part("pale", circle(x, y, -0.28, 0.3, 0.3), False)]
 
 
+_STONE = (
+    (-0.92, -0.1),
+    (-0.62, -0.58),
+    (0.1, -0.7),
+    (0.74, -0.48),
+    (0.94, 0.02),
+    (0.5, 0.52),
+    (-0.2, 0.64),
+    (-0.7, 0.4),
+)
+
+
 def stone(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A pebble with a few facets, light above and dark below."""
-    body = convex(x, y, [(-0.92, -0.1), (-0.62, -0.58), (0.1, -0.7), (0.74, -0.48), (0.94, 0.02), (0.5, 0.52), (-0.2, 0.64), (-0.7, 0.4)])  # fmt: skip
+    body = convex(x, y, _STONE)
     top = convex(x, y, [(-0.7, 0.4), (-0.3, 0.16), (0.34, 0.2), (0.5, 0.52), (-0.2, 0.64)])
     low = convex(x, y, [(-0.62, -0.58), (0.1, -0.7), (0.74, -0.48), (0.94, 0.02), (0.4, -0.3), (-0.2, -0.34)])
+    crack = join(*(capsule(x, y, end, (0.22, 0.0), 0.03) for end in ((0.34, 0.2), (0.4, -0.14))))
     return [
         Part("body", body),
         Part("mark", inside(top, body), False),
         Part("deep", inside(low, body), False),
+        Part("edge", crack, False),
     ]
 
 
