@@ -92,7 +92,7 @@ WEATHERS: dict[str, dict[str, Weather]] = {
         "cloudy": Weather(0.72, 0.96, 0.0, 0, 0.8),
         "rain": Weather(0.78, 0.76, 0.0, 0, 0.6),
         "snow": Weather(0.62, 1.04, 0.0, 0, 0.4),
-        "fog": Weather(0.80, 1.08, 0.0, 0, 0.0, 0.94),
+        "fog": Weather(0.80, 1.08, 0.0, 0, 0.0, 0.9),
         "wind": Weather(0.06, 1.0, 1.0, 8, 0.65),
     },
 }
@@ -243,7 +243,7 @@ class Canvas:
         """How much of the light from each row [h, 1] is lost in the fog."""
         ys = self.ys if foot is None else torch.full_like(self.ys, foot)
         near = ((self.scene.horizon - ys) / (self.scene.horizon - self.scene.floor)).clamp(0, 1.3)
-        return self.weather.fog - 0.72 * near.sqrt() * self.weather.fog
+        return self.weather.fog * (1 - 0.8 * near.sqrt())
 
     def shine(self, alpha: Tensor, colour: Colour) -> None:
         """Light on the land and, where there is none, on what is behind it."""

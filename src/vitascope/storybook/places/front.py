@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vitascope.storybook.canvas import Canvas, Colour
-from vitascope.storybook.places.lamps import halo, lantern_post, lit
+from vitascope.storybook.places.lamps import lantern_post
 from vitascope.storybook.strokes import Stroke, bare_tree, strokes, tuft, weed
 
 _EDGE = -0.51
@@ -60,8 +60,13 @@ def _snowy_park(canvas: Canvas) -> None:
     for side in (-1, 1):
         x, y = side * (0.92 + canvas.between(-0.03, 0.05)), 0.40
         tree = bare_tree(canvas, 0.0, 0.0, 0.42, levels=4)
-        turned = [Stroke(x - side * s.y0, y - s.x0 * 0.7, x - side * s.y1, y - s.x1 * 0.7, s.start * 0.8, s.end * 0.8) for s in tree]
-        snowed = [s._replace(y0=s.y0 + s.start, y1=s.y1 + s.end, start=s.start * 0.7, end=s.end * 0.7) for s in turned[:13]]
+        turned = [
+            Stroke(x - side * s.y0, y - s.x0 * 0.7, x - side * s.y1, y - s.x1 * 0.7, s.start * 0.8, s.end * 0.8)
+            for s in tree
+        ]
+        snowed = [
+            s._replace(y0=s.y0 + s.start, y1=s.y1 + s.end, start=s.start * 0.7, end=s.end * 0.7) for s in turned[:13]
+        ]
         strokes(canvas, snowed, (0.95, 0.97, 1.0))
         strokes(canvas, turned, (0.15, 0.11, 0.12))
     _drifts(canvas)
@@ -71,9 +76,7 @@ def _city_street(canvas: Canvas) -> None:
     """Lamp posts close to the camera."""
     for x in _SIDES:
         at = x + canvas.between(-0.02, 0.03) * (1 if x > 0 else -1)
-        lantern_post(canvas, at, _EDGE, 0.72)
-        if lit(canvas):
-            halo(canvas, at, _EDGE + 0.78, 0.2, 0.35)
+        lantern_post(canvas, at, _EDGE, 0.72, reach=0.2)
 
 
 def _underwater(canvas: Canvas) -> None:

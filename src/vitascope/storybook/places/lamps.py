@@ -31,8 +31,8 @@ def pool(canvas: Canvas, x: float, foot: float, reach: float) -> None:
         canvas.lamps.append(Lamp(x, foot, reach))
 
 
-def lantern_post(canvas: Canvas, x: float, foot: float, tall: float) -> None:
-    """A street lamp: a post with a lantern on it, which shines at dusk and at night."""
+def lantern_post(canvas: Canvas, x: float, foot: float, tall: float, *, reach: float = 0.55) -> None:
+    """A street lamp: a post with a lantern on it, which shines at dusk and at night, `reach` of its height far."""
     head, wide = foot + tall, tall * 0.075
     posts = [
         Stroke(x, foot, x, head, tall * 0.020, tall * 0.014),
@@ -46,8 +46,10 @@ def lantern_post(canvas: Canvas, x: float, foot: float, tall: float) -> None:
     lean = wide * (0.62 + 0.5 * (at.ys - head) / (wide * 2.3))
     glass = at.cover(side - lean) * at.block(x - wide * 2, x + wide * 2, head, brim)
     at.over_land(glass, (1.0, 0.90, 0.58) if lit(canvas) else (0.80, 0.84, 0.86), lit=not lit(canvas), foot=foot)
-    hat = at.cover(side - (brim + wide * 0.9 - at.ys) * 1.5) * at.block(x - wide * 1.3, x + wide * 1.3, brim, head + wide * 4)
+    hat = at.cover(side - (brim + wide * 0.9 - at.ys) * 1.5) * at.block(
+        x - wide * 1.3, x + wide * 1.3, brim, head + wide * 4
+    )
     at.over_land(hat, _IRON, foot=foot)
     if lit(canvas):
-        halo(canvas, x, middle, tall * 0.55, 0.42)
-        halo(canvas, x, middle, tall * 0.2, 0.65)
+        halo(canvas, x, middle, tall * reach, 0.42)
+        halo(canvas, x, middle, tall * reach * 0.36, 0.65)

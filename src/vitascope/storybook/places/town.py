@@ -29,7 +29,9 @@ def city_street(canvas: Canvas) -> None:
     for block in range(11):  # far towers
         x, high = -1.5 + 0.28 * block + canvas.between(-0.06, 0.06), canvas.between(0.24, 0.46)
         at = canvas.near(x - 0.1, x + 0.1, foot, foot + high + 0.01)
-        at.over_land(at.block(x - 0.085, x + 0.085, foot - 0.1, foot + high), (0.46, 0.50, 0.60), far=0.45, foot=horizon)
+        at.over_land(
+            at.block(x - 0.085, x + 0.085, foot - 0.1, foot + high), (0.46, 0.50, 0.60), far=0.45, foot=horizon
+        )
     canvas.part("houses")
     left = -1.62
     while left < 1.6:
@@ -165,7 +167,9 @@ def _floor_lamp(canvas: Canvas, x: float, foot: float) -> None:
     iron = [Stroke(x, foot, x, head, 0.007, 0.007), Stroke(x - 0.045, foot, x + 0.045, foot, 0.008, 0.008)]
     strokes(canvas, iron, (0.25, 0.20, 0.18))
     at = canvas.near(x - 0.12, x + 0.12, head - 0.04, head + 0.12)
-    shade = at.cover((at.xs - x).abs() - (0.085 - 0.35 * (at.ys - head))) * at.block(x - 0.12, x + 0.12, head - 0.02, head + 0.1)
+    shade = at.cover((at.xs - x).abs() - (0.085 - 0.35 * (at.ys - head))) * at.block(
+        x - 0.12, x + 0.12, head - 0.02, head + 0.1
+    )
     at.over_land(shade, (1.0, 0.86, 0.55) if on else (0.90, 0.84, 0.72), lit=not on)
     if lit(canvas):
         halo(canvas, x, head + 0.04, 0.85, 0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vitascope.storybook.canvas import Canvas, Colour, scaled
+from vitascope.storybook.canvas import Canvas, Colour
 from vitascope.storybook.skies import sky
 from vitascope.storybook.strokes import Stroke, strokes, weed
 
@@ -77,10 +77,17 @@ def underwater(canvas: Canvas) -> None:
     canvas.part("rays")
     strength = {"morning": 0.34, "day": 0.42, "dusk": 0.24, "night": 0.13}[scene.light]
     for slot in range(7):
-        x, lean, wide = -1.3 + 0.4 * slot + canvas.between(-0.12, 0.12), canvas.between(0.15, 0.35), canvas.between(0.05, 0.1)
+        x, lean, wide = (
+            -1.3 + 0.4 * slot + canvas.between(-0.12, 0.12),
+            canvas.between(0.15, 0.35),
+            canvas.between(0.05, 0.1),
+        )
         down = 0.5 - canvas.ys
         ray = (1 - ((canvas.xs - x + lean * down) / (wide * (1 + down))).square()).clamp_min(0)
-        canvas.over_sky(ray * (part + 0.25) * strength, scaled(canvas.air.top, 1.15) if scene.light != "night" else (0.35, 0.55, 0.75))
+        canvas.over_sky(
+            ray * (part + 0.25) * strength,
+            canvas.air.top if scene.light != "night" else (0.35, 0.55, 0.75),
+        )
     canvas.part("rocks")
     canvas.over_land(canvas.under(canvas.ridge(horizon - 0.02, 0.16, 0.7)), (0.20, 0.42, 0.52), far=0.55)
     canvas.over_land(canvas.under(canvas.ridge(horizon - 0.06, 0.10, 0.45)), (0.18, 0.38, 0.44), far=0.3)
@@ -113,7 +120,9 @@ def _coral(canvas: Canvas, x: float, foot: float, tall: float, colour: Colour) -
         high = tall * canvas.between(0.75, 1.0)
         knee = (x + 0.4 * high * math.sin(lean * 1.5), foot + 0.45 * high)
         fingers.append(Stroke(x, foot, *knee, tall * 0.075, tall * 0.07))
-        fingers.append(Stroke(*knee, knee[0] + 0.5 * high * math.sin(lean * 0.7), foot + high, tall * 0.07, tall * 0.06))
+        fingers.append(
+            Stroke(*knee, knee[0] + 0.5 * high * math.sin(lean * 0.7), foot + high, tall * 0.07, tall * 0.06)
+        )
     strokes(canvas, fingers, colour, far=0.05)
 
 

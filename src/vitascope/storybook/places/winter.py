@@ -28,7 +28,9 @@ def snowy_park(canvas: Canvas) -> None:
     fade = fading(canvas)
     canvas.over_land(canvas.dots(0.11, 0.03, share=0.5, flat=3.2) * fade * (1 - path), (0.80, 0.86, 0.97))
     canvas.part("lamps")
-    posts = [(slot + canvas.between(-0.1, 0.1), horizon - canvas.between(0.03, 0.08)) for slot in (-1.25, -0.45, 0.42, 1.2)]
+    posts = [
+        (slot + canvas.between(-0.1, 0.1), horizon - canvas.between(0.03, 0.08)) for slot in (-1.25, -0.45, 0.42, 1.2)
+    ]
     for x, foot in posts:
         pool(canvas, x, foot - 0.01, 0.34)
         if lit(canvas):
