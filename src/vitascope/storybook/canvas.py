@@ -124,7 +124,7 @@ def air(scene: Scene) -> Light:
     own = 0.28 if scene.light != "night" else 0.03 + has.night
     level = 0.35 * sum(light.bottom) / 3 + 0.3 * sum(light.top) / 3 + own
     dull = scaled((level, level * 1.02, level * 1.06), has.level)
-    dull = mix(dull, scaled(light.bottom, 3 * level / sum(light.bottom)), 0.5 * has.fog)  # fog has the sky's hue
+    dull = mix(dull, scaled(light.bottom, 3 * level / sum(light.bottom)), 0.3 * has.fog)  # fog has the sky's hue
     grey, dim = has.grey, (1 - 0.25 * has.grey) * min(1.0, has.level)
     return light._replace(
         top=mix(light.top, dull, grey), bottom=mix(light.bottom, dull, grey), land=scaled(light.land, dim)
