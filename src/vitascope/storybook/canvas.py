@@ -71,13 +71,15 @@ OWN: dict[str, dict[str, Light]] = {
 
 class Weather(NamedTuple):
     """What a weather does to the sky: how grey it makes it, the level of that grey, how much of the sun, the moon and
-    the stars is seen, how many clouds there are (none: they close) and how opaque, and how far the distance fades."""
+    the stars is seen, how many clouds there are (none: they close) and how opaque, how much light they hold at night, and
+    how far the distance fades."""
 
     grey: float
     level: float
     seen: float
     clouds: int
     thick: float
+    night: float = 0.0
     fog: float = 0.0
 
 
@@ -89,10 +91,10 @@ WEATHERS: dict[str, dict[str, Weather]] = {
     },
     "whole": {
         "clear": Weather(0.0, 1.0, 1.0, 5, 0.8),
-        "cloudy": Weather(0.72, 0.96, 0.0, 0, 0.8),
-        "rain": Weather(0.78, 0.76, 0.0, 0, 0.6),
-        "snow": Weather(0.62, 1.04, 0.0, 0, 0.4),
-        "fog": Weather(0.80, 1.08, 0.0, 0, 0.0, 0.94),
+        "cloudy": Weather(0.72, 0.96, 0.0, 0, 0.8, 0.07),
+        "rain": Weather(0.78, 0.76, 0.0, 0, 0.6, 0.05),
+        "snow": Weather(0.62, 1.04, 0.0, 0, 0.4, 0.10),
+        "fog": Weather(0.80, 1.08, 0.0, 0, 0.0, 0.2, 0.9),
         "wind": Weather(0.06, 1.0, 1.0, 8, 0.65),
     },
 }
@@ -119,9 +121,10 @@ def air(scene: Scene) -> Light:
     """The light of a scene after its weather, which greys the sky and dims the land."""
     light = OWN.get(scene.place, LIGHTS)[scene.light]
     has = weather(scene)
-    own = 0.28 if scene.light != "night" else 0.03 + 0.11 * has.fog  # fog holds what light there is
+    own = 0.28 if scene.light != "night" else 0.03 + has.night
     level = 0.35 * sum(light.bottom) / 3 + 0.3 * sum(light.top) / 3 + own
     dull = scaled((level, level * 1.02, level * 1.06), has.level)
+    dull = mix(dull, scaled(light.bottom, 3 * level / sum(light.bottom)), 0.3 * has.fog)  # fog has the sky's hue
     grey, dim = has.grey, (1 - 0.25 * has.grey) * min(1.0, has.level)
     return light._replace(
         top=mix(light.top, dull, grey), bottom=mix(light.bottom, dull, grey), land=scaled(light.land, dim)
@@ -243,7 +246,7 @@ class Canvas:
         """How much of the light from each row [h, 1] is lost in the fog."""
         ys = self.ys if foot is None else torch.full_like(self.ys, foot)
         near = ((self.scene.horizon - ys) / (self.scene.horizon - self.scene.floor)).clamp(0, 1.3)
-        return self.weather.fog - 0.72 * near.sqrt() * self.weather.fog
+        return self.weather.fog * (1 - 0.8 * near.sqrt())
 
     def shine(self, alpha: Tensor, colour: Colour) -> None:
         """Light on the land and, where there is none, on what is behind it."""

@@ -65,7 +65,7 @@ def _sun(canvas: Canvas, side: float, height: float, size: float, colour: Colour
 def clouds(canvas: Canvas) -> None:
     """Clouds in the upper half, as many as the weather has; where they close, a soft cover in two tones."""
     weather, light = canvas.weather, canvas.scene.light
-    grey = scaled((0.55, 0.57, 0.62), weather.level if light != "night" else 0.3)
+    grey = scaled((0.55, 0.57, 0.62), weather.level if light != "night" else 0.36)
     colour, thick = mix(_CLOUD[light], grey, weather.grey), weather.thick * (1.0 if light != "night" else 0.6)
     if not weather.clouds:
         if thick:

@@ -108,7 +108,7 @@ def _lay(
     xs = torch.arange(wide, dtype=torch.float32, device=pixels.device) * (1 / scale)
     ys = torch.arange(tall, dtype=torch.float32, device=pixels.device) * (1 / scale)
     if layer.blown:  # the same sheet on its side
-        sheet = _sheet(scene, layer, number, ys, xs, drop / side, scale).T * opacity
+        sheet = _sheet(scene, layer, number, ys, xs, drop / side, scale).T.contiguous() * opacity
         colour = layer.colour if layer.length > layer.cell else _CARRIED.get(scene.place, _LEAF)
     else:
         sheet, colour = _sheet(scene, layer, number, xs, ys, side / layer.speed, scale) * opacity, layer.colour

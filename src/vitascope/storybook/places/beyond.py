@@ -17,7 +17,7 @@ _PLANETS: tuple[tuple[Colour, Colour], ...] = (
 
 def outer_space(canvas: Canvas) -> None:
     """Stars, a ringed planet and a small one far away, grey ground with craters."""
-    _scene, horizon = canvas.scene, canvas.scene.horizon
+    horizon = canvas.scene.horizon
     gradient(canvas, horizon, 0.4)
     canvas.part("haze")
     for tone in ((0.20, 0.10, 0.34), (0.06, 0.18, 0.30), (0.26, 0.08, 0.20)):
@@ -32,7 +32,7 @@ def outer_space(canvas: Canvas) -> None:
     _planet(canvas, side * canvas.between(0.35, 0.55), 0.29, 0.135, tones, ringed=True)
     _planet(canvas, -side * canvas.between(0.45, 0.7), 0.36, 0.05, _PLANETS[int(canvas.between(0, 3))], ringed=False)
     canvas.part("ground")
-    canvas.over_land(canvas.under(canvas.ridge(horizon + 0.0, 0.10, 0.6, waves=2, sharp=True)), (0.34, 0.34, 0.39))
+    canvas.over_land(canvas.under(canvas.ridge(horizon, 0.10, 0.6, waves=2, sharp=True)), (0.34, 0.34, 0.39))
     ground(canvas, (0.68, 0.68, 0.70), (0.50, 0.50, 0.54))
     for _ in range(10):
         depth = canvas.between(0.03, 1.0)

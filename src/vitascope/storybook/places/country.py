@@ -134,6 +134,7 @@ def night_sky(canvas: Canvas) -> None:
     if not seen:
         canvas.part("clouds")
         clouds(canvas)
+        canvas.over_sky(torch.full_like(canvas.sky[0], 0.35 + 0.3 * canvas.weather.fog), canvas.air.bottom)
     canvas.part("land")
     for base, tone in ((0.10, (0.26, 0.25, 0.47)), (0.0, (0.38, 0.39, 0.62)), (-0.09, (0.50, 0.53, 0.76))):
         turn = canvas.xs / canvas.between(0.24, 0.32) + canvas.between(0, 1)

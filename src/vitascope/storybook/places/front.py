@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vitascope.storybook.canvas import Canvas, Colour
-from vitascope.storybook.places.lamps import halo, lantern_post, lit
+from vitascope.storybook.places.lamps import lantern_post
 from vitascope.storybook.strokes import Stroke, bare_tree, strokes, tuft, weed
 
 _EDGE = -0.51
@@ -76,9 +76,7 @@ def _city_street(canvas: Canvas) -> None:
     """Lamp posts close to the camera."""
     for x in _SIDES:
         at = x + canvas.between(-0.02, 0.03) * (1 if x > 0 else -1)
-        lantern_post(canvas, at, _EDGE, 0.72)
-        if lit(canvas):
-            halo(canvas, at, _EDGE + 0.78, 0.2, 0.35)
+        lantern_post(canvas, at, _EDGE, 0.72, reach=0.2)
 
 
 def _underwater(canvas: Canvas) -> None:

@@ -31,8 +31,8 @@ def pool(canvas: Canvas, x: float, foot: float, reach: float) -> None:
         canvas.lamps.append(Lamp(x, foot, reach))
 
 
-def lantern_post(canvas: Canvas, x: float, foot: float, tall: float) -> None:
-    """A street lamp: a post with a lantern on it, which shines at dusk and at night."""
+def lantern_post(canvas: Canvas, x: float, foot: float, tall: float, *, reach: float = 0.55) -> None:
+    """A street lamp: a post with a lantern on it, which shines at dusk and at night, `reach` of its height far."""
     head, wide = foot + tall, tall * 0.075
     posts = [
         Stroke(x, foot, x, head, tall * 0.020, tall * 0.014),
@@ -51,5 +51,5 @@ def lantern_post(canvas: Canvas, x: float, foot: float, tall: float) -> None:
     )
     at.over_land(hat, _IRON, foot=foot)
     if lit(canvas):
-        halo(canvas, x, middle, tall * 0.55, 0.42)
-        halo(canvas, x, middle, tall * 0.2, 0.65)
+        halo(canvas, x, middle, tall * reach, 0.42)
+        halo(canvas, x, middle, tall * reach * 0.36, 0.65)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vitascope.storybook.canvas import Canvas, Colour, scaled
+from vitascope.storybook.canvas import Canvas, Colour
 from vitascope.storybook.skies import sky
 from vitascope.storybook.strokes import Stroke, strokes, weed
 
@@ -86,7 +86,7 @@ def underwater(canvas: Canvas) -> None:
         ray = (1 - ((canvas.xs - x + lean * down) / (wide * (1 + down))).square()).clamp_min(0)
         canvas.over_sky(
             ray * (part + 0.25) * strength,
-            scaled(canvas.air.top, 1.15) if scene.light != "night" else (0.35, 0.55, 0.75),
+            canvas.air.top if scene.light != "night" else (0.35, 0.55, 0.75),
         )
     canvas.part("rocks")
     canvas.over_land(canvas.under(canvas.ridge(horizon - 0.02, 0.16, 0.7)), (0.20, 0.42, 0.52), far=0.55)

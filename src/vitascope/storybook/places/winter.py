@@ -70,9 +70,9 @@ def _path(canvas: Canvas) -> Tensor:
     """Opacity of a path that comes from the horizon and widens towards the camera, [h, w]."""
     horizon = canvas.scene.horizon
     near = ((horizon - canvas.ys) / (horizon + 0.5)).clamp(0, 1)
-    start, bend = canvas.between(-0.2, 0.2), canvas.between(-0.16, 0.16)
+    start, bend = canvas.between(-0.18, 0.18), canvas.between(-0.1, 0.1)
     middle = start * (1 - near) + bend * near * (1 - near) * 4
-    edge = (canvas.xs - middle).abs() - (0.015 + 0.20 * near * near + 0.08 * near)
+    edge = (canvas.xs - middle).abs() - (0.025 + 0.15 * near + 0.12 * near * near)
     return canvas.cover(edge * 0.5) * canvas.under(horizon - 0.008) * 0.85  # it runs aslant: half as steep
 
 
