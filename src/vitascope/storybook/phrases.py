@@ -196,11 +196,11 @@ class Phrases:
             found = tuple(phrase for phrase in found if not phrase.endswith("floor"))
         return self.pick(found)
 
-    def trace(self) -> str:
-        """What it leaves behind it, where something is left and is not the point: footprints, wheel tracks, a wake."""
+    def trace(self, bound: list[str]) -> str:
+        """What it leaves behind it: footprints, wheel tracks, a wake, rings; `bound` is what follows in the sentence."""
         scene = self.scene
         if scene.action == "splashes":
-            return self.pick(settings.RINGS) if self.chance(0.2) else ""
+            return self.pick(settings.RINGS) if not bound and self.chance(0.2) else ""
         soft = scene.place in settings.SOFT
         if scene.subject in WALKERS and scene.action in ("walks", "runs") and soft:
             left = self.pick(settings.FOOTPRINTS)
@@ -215,9 +215,11 @@ class Phrases:
         deeper = "place" not in self.told and soft and self.chance(0.5)
         return f"{left} {settings.SOFT[scene.place]}" if deeper else left
 
-    def lamps(self) -> str:
-        """Lit lamps and bare trees, where they are and are said."""
+    def lamps(self, bound: list[str]) -> str:
+        """Lit lamps and bare trees, where they are and are said; not "with lamps with a pan", if that is what follows."""
         scene = self.scene
+        if any(phrase.startswith("with ") for phrase in bound):
+            return ""
         lit = scene.light in ("dusk", "night") and scene.turn not in ("dusk falls", "day breaks")
         if scene.place not in ("snowy park", "city street") or "place" not in self.told:
             return ""
