@@ -41,7 +41,8 @@ WEATHER = {
     "clear": r"clear (sky|weather)|sky is clear|weather is clear|clear (?=(morning|day|evening|night))|sunny|bright",
     "cloudy": r"cloud\w*|overcast",
     "rain": r"rain\w*( falls| is falling| pours down)?",
-    "snow": r"snowing|it snows|falling snow|snowfall|snow (is )?fall(ing|s)|snowy weather|snowflakes fall|snowy (?=(morning|day|evening|night))",
+    "snow": r"snowing|it snows|falling snow|snowfall|snow (is )?fall(ing|s)|snowy weather|snowflakes fall"
+    r"|snowy (?=(morning|day|evening|night))",
     "fog": r"fog\w*( hangs in the air)?|mist\w*|the air is misty",
     "wind": r"wind\w*",
 }
@@ -123,8 +124,8 @@ ACTION = {
     "stays still": STILL,
     "walks": r"walk\w*|stroll\w*|wander\w*|trot\w*( along)?",
     "runs": r"\brun\w*|jog\w*|sprint\w*|dash\w*",
-    "moves": r"\bmov(e|es|ing)|\bgo(es|ing)?\b|sli(de|des|ding)\b|glid\w*|\bfly\w*|\bflies|\bflutter\w*|swim\w*|driv(e|es|ing)\b|rid(e|es|ing)\b"
-    r"|sail(s|ing)?\b|drift\w*",
+    "moves": r"\bmov(e|es|ing)|\bgo(es|ing)?\b|sli(de|des|ding)\b|glid\w*|\bfly\w*|\bflies|\bflutter\w*|swim\w*"
+    r"|driv(e|es|ing)\b|rid(e|es|ing)\b( along)?|sail(s|ing)?\b|drift\w*",
 }
 
 
