@@ -224,9 +224,9 @@ def _core(say: Phrases, who: str, times: list[str], bound: list[str]) -> tuple[b
     if _passive(say):
         other, by = say.other(), say.pick(telling.PURSUED[say.scene.relation])
         middle = "" if say.chance(0.5) else "is "
-        return False, _spaced(other, middle + by, say.new(who), _at(say), *times, say.lamps(), *bound)
+        return False, _spaced(other, middle + by, say.new(who), _at(say), *times, say.lamps(bound), *bound)
     if "action" not in say.plan and not ({"relation", "change"} & say.plan and say.scene.turn == "none"):
-        rest = _spaced(_beside(say), _at(say), *times, say.lamps(), *bound)
+        rest = _spaced(_beside(say), _at(say), *times, say.lamps(bound), *bound)
         return False, _spaced(say.pick(telling.IDLE).format(where=rest, **slots))
     deed = say.deed()
     style = say.draw.random()
@@ -235,17 +235,17 @@ def _core(say: Phrases, who: str, times: list[str], bound: list[str]) -> tuple[b
     if style < 0.2 and (place or times):
         first = [phrase for phrase in (place, *times) if phrase]
         first, kept = (first, []) if say.chance(0.6) else (first[:1], first[1:])
-        last = _spaced(beside, *kept, say.lamps(), say.trace(), *bound)
+        last = _spaced(beside, *kept, say.lamps(bound), say.trace(bound), *bound)
         slots |= {"where": _spaced(*first)} | _forms(say, deed, last)
         return True, say.pick(telling.FRONTED).format(**slots)
     if style < 0.28 and (place or beside):
-        trace = _spaced(say.trace(), *bound)
-        slots |= {"where": _spaced(beside, place, *times, say.lamps())} | _forms(say, deed, trace)
+        trace = _spaced(say.trace(bound), *bound)
+        slots |= {"where": _spaced(beside, place, *times, say.lamps(bound))} | _forms(say, deed, trace)
         return False, say.pick(telling.TWO_SENTENCES).format(**slots)
     where = [phrase for phrase in (place, *times) if phrase]
     if say.chance(0.12):
         where.reverse()
-    rest = _spaced(beside, *where, say.lamps(), say.trace(), *bound)
+    rest = _spaced(beside, *where, say.lamps(bound), say.trace(bound), *bound)
     slots |= _forms(say, deed, rest)
     return False, say.pick(telling.SENTENCES).format(**slots)
 

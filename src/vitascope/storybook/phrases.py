@@ -36,8 +36,7 @@ class Deed(NamedTuple):
     def said(self, form: Form, where: str) -> str:
         """As "walks in a park, then stops"."""
         head, tail = conjugate(self.head, form), conjugate(self.tail, form)
-        joint = "" if tail.startswith(",") or not tail else " "
-        return f"{head} {where}".strip() + joint + tail
+        return f"{head} {where} {tail}".strip().replace("  ", " ").replace(" ,", ",")
 
 
 @dataclass
@@ -101,16 +100,18 @@ class Phrases:
         return self.pick(things.GINGER if ginger else things.COLOURS[colour])
 
     def dressed(self) -> str:
-        """ "in a red coat", "wearing a coat", "in red", or nothing."""
+        """ "in a red coat", "wearing a coat", "in red", or nothing; a red scarf makes nobody one in red."""
         scene = self.scene
         colour = self.pick(things.COLOURS[scene.colour]) if self.tell("colour") else ""
+        if colour and scene.dress == "scarf":
+            self.plan.add("dress")
         if self.tell("dress"):
             forms = things.DRESS[scene.dress]
             phrase = forms[int(self.draw.random() * len(forms))][self.several]
             if " a {" in phrase:
                 phrase = phrase.replace(" a {", f" {article(colour or scene.dress)} {{")
             return " ".join(phrase.format(colour=colour).split())
-        return self.pick(things.CLOTHED[scene.dress]).format(colour=colour) if colour else ""
+        return self.pick(things.CLOTHED).format(colour=colour) if colour else ""
 
     def _counted(self, named: str) -> str:
         if self.several:
@@ -148,14 +149,17 @@ class Phrases:
             found = tuple(phrase for phrase in found if not phrase.endswith(" air"))
         return self.pick(found)
 
-    def side(self) -> str:
-        """The side to which it goes, when it is said: always with "moves", whose meaning it is."""
+    def side(self, *, apart: bool) -> str:
+        """The side to which it goes, when it is said: always with "moves", whose meaning it is.
+
+        `apart`: something stands between it and the verb, so that "right" alone would not be understood.
+        """
         scene = self.scene
         always = scene.action.startswith("moves ")
         if scene.heading == "none" or not (always or "heading" in self.plan):
             return ""
         self.told.add("heading")
-        return " " + self.pick(telling.SIDES[scene.heading])
+        return " " + self.pick([side for side in telling.SIDES[scene.heading] if " " in side or not apart])
 
     def deed(self) -> Deed:
         """What the subject does: its action with its side, its pursuit of the other, its two beats."""
@@ -169,7 +173,7 @@ class Phrases:
             first = phrase.format(other=self.other())
         else:
             self.told.add("action")
-        first += self.side()
+        first += self.side(apart=pursuit)
         if scene.beat != "none" and self.tell("change"):
             head, tail = self.pick(deeds.BEATS[scene.beat]).format(first=first).split(" / ")
             return Deed("+" + head, tail)
@@ -196,11 +200,13 @@ class Phrases:
             found = tuple(phrase for phrase in found if not phrase.endswith("floor"))
         return self.pick(found)
 
-    def trace(self) -> str:
-        """What it leaves behind it, where something is left and is not the point: footprints, wheel tracks, a wake."""
+    def trace(self, bound: list[str]) -> str:
+        """What it leaves behind it: footprints, wheel tracks, a wake, rings; `bound` is what follows in the sentence."""
         scene = self.scene
         if scene.action == "splashes":
-            return self.pick(settings.RINGS) if self.chance(0.2) else ""
+            return self.pick(settings.RINGS) if not bound and self.chance(0.2) else ""
+        if scene.beat == "waits" and "change" in self.told:
+            return ""  # the sentence stands at the wait
         soft = scene.place in settings.SOFT
         if scene.subject in WALKERS and scene.action in ("walks", "runs") and soft:
             left = self.pick(settings.FOOTPRINTS)
@@ -212,12 +218,15 @@ class Phrases:
             return ""
         if not self.chance(0.35):
             return ""
-        deeper = "place" not in self.told and soft and self.chance(0.5)
-        return f"{left} {settings.SOFT[scene.place]}" if deeper else left
+        if "place" not in self.told and soft and self.chance(0.5):
+            left = f"{left} {settings.SOFT[scene.place]}"
+        return f", {left}" if self.chance(0.4) else left
 
-    def lamps(self) -> str:
-        """Lit lamps and bare trees, where they are and are said."""
+    def lamps(self, bound: list[str]) -> str:
+        """Lit lamps and bare trees, where they are and are said; not "with lamps with a pan", if that is what follows."""
         scene = self.scene
+        if any(phrase.startswith("with ") for phrase in bound):
+            return ""
         lit = scene.light in ("dusk", "night") and scene.turn not in ("dusk falls", "day breaks")
         if scene.place not in ("snowy park", "city street") or "place" not in self.told:
             return ""

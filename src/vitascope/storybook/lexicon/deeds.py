@@ -16,7 +16,7 @@ GENERAL: Deeds = {
     "bounces": ("bounce", "bounce", "bounce up and down", "hop", "jump up and down"),
     "spins": ("spin", "spin", "spin around", "rotate", "turn around", "whirl"),
     "approaches": ("approach", "approach", "come closer", "come towards the camera", "move towards the camera", "get closer"),
-    "leaves": ("leave", "go away", "move away", "recede", "recede into the distance", "move away from the camera"),
+    "leaves": ("move away", "leave", "go away", "recede", "recede into the distance", "move away from the camera"),
     "swings": ("swing", "swing back and forth", "swing from side to side", "swing like a pendulum", "swing to and fro"),
     "floats": ("float", "float", "float in the air", "hover", "hover in place"),
     "orbits": ("go around in circles", "circle around", "circle around", "orbit", "move in a circle", "go round and round"),
@@ -39,14 +39,14 @@ _PERSON: Deeds = {
     "bounces": ("jump", "jump up and down", "hop", "hop up and down", "bounce up and down"),
     "spins": ("spin", "spin around", "turn around", "whirl around"),
     "approaches": ("approach", "come closer", "walk towards the camera", "walk towards the camera", "come towards us"),
-    "leaves": ("leave", "walk away", "walk away", "walk away from the camera", "walk off into the distance", "go away"),
+    "leaves": ("walk away", "walk away", "leave", "walk away from the camera", "walk off into the distance", "go away"),
     "stays still": ("stand still", "stand still", "stay still", "stand", "stand motionless", "remain still"),
 }
 _ANIMAL: Deeds = _PERSON | {
     "walks": ("walk", "walk", "trot", "trot", "trot along", "wander"),
     "runs": ("run", "run", "run", "sprint", "dash", "dash"),
     "approaches": ("approach", "come closer", "trot towards the camera", "walk towards the camera", "come towards us"),
-    "leaves": ("leave", "walk away", "trot away", "trot off into the distance", "go away"),
+    "leaves": ("walk away", "leave", "trot away", "trot off into the distance", "go away"),
 }
 _WINGED: Deeds = {
     "moves": ("fly", "fly", "fly", "glide"),
@@ -54,7 +54,7 @@ _WINGED: Deeds = {
     "floats": ("hover", "hover in the air", "float in the air"),
     "orbits": ("fly in circles", "fly in circles", "circle around", "fly round and round"),
     "approaches": ("approach", "come closer", "fly towards the camera", "fly towards us"),
-    "leaves": ("leave", "fly away", "fly away", "fly off into the distance"),
+    "leaves": ("fly away", "fly away", "leave", "fly off into the distance"),
     "stays still": ("stay still", "stay still", "remain still"),
 }
 
@@ -71,34 +71,34 @@ OWN: dict[str, Deeds] = {
         "moves": ("swim", "swim", "swim", "glide"),
         "rises": ("rise", "swim up", "swim up"),
         "falls": ("sink", "sink", "swim down"),
-        "floats": ("float", "float in the water", "hover in the water"),
+        "floats": ("float", "float in place", "hover in place"),
         "orbits": ("swim in circles", "swim in circles", "circle around", "swim round and round"),
         "approaches": ("approach", "come closer", "swim towards the camera", "swim towards us"),
-        "leaves": ("leave", "swim away", "swim away", "swim off into the distance"),
+        "leaves": ("swim away", "swim away", "leave", "swim off into the distance"),
         "stays still": ("stay still", "stay still", "remain still"),
     },
     "car": {
         "moves": ("drive", "drive", "drive", "go"),
         "approaches": ("approach", "come closer", "drive towards the camera", "drive towards us"),
-        "leaves": ("leave", "drive away", "drive away", "drive off into the distance"),
+        "leaves": ("drive away", "drive away", "leave", "drive off into the distance"),
         "stays still": ("stand still", "stand still", "stay still", "remain still"),
     },
     "bicycle": {
-        "moves": ("ride", "ride", "ride along", "roll along", "go"),
+        "moves": ("ride", "ride", "ride along", "go"),
         "stays still": ("stand still", "stand still", "stay still", "remain still"),
     },
     "boat": {
         "moves": ("sail", "sail", "sail", "glide"),
-        "floats": ("float", "bob up and down", "bob up and down", "bob on the waves"),
+        "floats": ("float", "bob up and down", "bob up and down", "bob up and down"),
         "approaches": ("approach", "come closer", "sail towards the camera", "sail towards us"),
-        "leaves": ("leave", "sail away", "sail away", "sail off into the distance"),
+        "leaves": ("sail away", "sail away", "leave", "sail off into the distance"),
     },
     "rocket": {
         "rises": ("rise", "launch", "launch", "lift off", "lift off"),
         "falls": ("fall", "come down", "sink"),
         "floats": ("float", "hover", "hover in place"),
         "approaches": ("approach", "come closer", "fly towards the camera", "fly towards us"),
-        "leaves": ("leave", "fly away", "fly off into the distance"),
+        "leaves": ("fly away", "leave", "fly off into the distance"),
     },
     "balloon": {
         "moves": ("drift", "drift", "drift", "move", "glide"),
@@ -120,11 +120,11 @@ ALOFT: Deeds = {"rises": ("rise", "fly up", "fly up", "ascend")}
 # how the two halves of a shot are said: {first} comes before where it happens, the rest after it
 STOPS = (
     "{first} / , then +stop", "{first} / , then +stop", "{first} / and then +stop", "{first} / and +come to a stop",
-    "{first} / , then +stand still",
+    "{first} / , then +stay still",
 )  # fmt: skip
 WAITS = (
     "wait / , then +{first}", "wait / and then +{first}", "wait a moment / , then +{first}", "pause / , then +{first}",
-    "stand still / , then +{first}",
+    "stay still / , then +{first}",
 )  # fmt: skip
 BEATS: dict[str, tuple[str, ...]] = {
     "stops": STOPS,

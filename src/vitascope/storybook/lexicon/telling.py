@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 SIDES: dict[str, tuple[str, ...]] = {
-    "left": ("left", "left", "to the left", "to the left", "towards the left", "from right to left"),
-    "right": ("right", "right", "to the right", "to the right", "towards the right", "from left to right"),
+    "left": ("to the left", "to the left", "left", "left", "towards the left", "from right to left"),
+    "right": ("to the right", "to the right", "right", "right", "towards the right", "from left to right"),
 }
 
 # where the subject is beside {other}; then where {other} is beside the subject

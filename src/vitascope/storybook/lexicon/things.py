@@ -82,11 +82,8 @@ DRESS: dict[str, tuple[Noun, ...]] = {
         ("wearing a {colour} scarf", "wearing {colour} scarves"),
     ),
 }
-CLOTHED: dict[str, tuple[str, ...]] = {
-    "coat": ("in {colour}", "in {colour}", "dressed in {colour}"),
-    "scarf": ("with something {colour}", "wearing something {colour}"),
-}
-"""The colour of a person whose dress is left open."""
+CLOTHED = ("in {colour}", "in {colour}", "dressed in {colour}")
+"""The colour of a person in a coat, when the coat is left out."""
 
 ARTICLES = ("a", "a", "a", "a", "a", "a", "the", "the", "one", "")
 ELIDED = "an"
