@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from vitascope.storybook import scene
+from vitascope.storybook.actors import materials
 from vitascope.storybook.limbs import steps
-from vitascope.storybook.pixels import _materials
 from vitascope.storybook.shapes import MATERIALS, REST, SUBJECTS, Limbs, Part, extent, silhouette
 from vitascope.storybook.things import droplet, fragment, shards
 from vitascope.storybook.worlds import FIRST, KINDS, PEOPLE, WALKERS
@@ -248,11 +248,11 @@ def test_silhouettes_are_told_apart():
 
 def test_every_material_has_a_colour_and_what_shines_is_not_dimmed():
     base = dataclasses.replace(scene(1, 2), place="forest", weather="clear")
-    day, night = (_materials(dataclasses.replace(base, light=light)) for light in ("day", "night"))
+    day, night = (materials(base, dataclasses.replace(base, light=light)) for light in ("day", "night"))
     assert set(day) == set(MATERIALS)
     for name in MATERIALS:
         assert (day[name] == night[name]) == (name in ("flame", "light"))
-    tones = {_materials(dataclasses.replace(base, shade=(0.0, 0.0, k / 10)))["skin"] for k in range(-10, 11)}
+    tones = {materials(dataclasses.replace(base, shade=(0.0, 0.0, k / 10)), base)["skin"] for k in range(-10, 11)}
     assert len(tones) >= 3
     x, y = plane(9)
     for name, subject in SUBJECTS.items():

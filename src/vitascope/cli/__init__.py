@@ -22,6 +22,7 @@ COMMANDS = {
     "generate": "make a film of a sentence",
     "inspect": "tell what a film or a bundle is, and how it was made",
     "sheet": "make a film of every line of a file, all on one picture",
+    "storybook": "show the drawn world that models learn",
     "models": "list the models that are here",
     "train": "train a model from a recipe",
     "evaluate": "measure a model",

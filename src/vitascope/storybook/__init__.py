@@ -7,6 +7,7 @@ from vitascope.storybook.motion import DURATION, GRAVITY, RESTITUTION
 from vitascope.storybook.pixels import render
 from vitascope.storybook.scenes import Scene, scene, withheld
 from vitascope.storybook.sheet import sheet
+from vitascope.storybook.tour import tour
 from vitascope.storybook.views import Track, camera, cast, track, tracks
 from vitascope.storybook.worlds import ATTRIBUTES, WORLDS
 
@@ -26,6 +27,7 @@ __all__ = [
     "said",
     "scene",
     "sheet",
+    "tour",
     "track",
     "tracks",
     "vocabulary",

@@ -103,7 +103,7 @@ def _pair(scene: Scene) -> tuple[Scene, ...]:
         one, subject=scene.other, colour=scene.other_colour, size="usual", phase=(scene.phase + 0.4) % 1.0, beat="none"
     )
     if scene.relation in ("follows", "chases"):
-        gap = scene.direction * (0.2 + 0.5 * (radius(one) + radius(two)))
+        gap = scene.direction * (0.05 + 0.5 * (radius(one) + radius(two)))
         return replace(one, x=-4 * gap), replace(two, x=4 * gap, beat=scene.beat)
     two = replace(two, action="stays still")
     if scene.relation == "behind":

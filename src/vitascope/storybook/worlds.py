@@ -71,9 +71,9 @@ KINDS: dict[str, Kind] = {
     "balloon": Kind(("rises", "floats", *_SIDES, "swings", "orbits", "grows", "shrinks", "stays still", *_DEPTH)),
     "lantern": Kind(("swings", "swings", "rises", "floats", "falls", "spins", "orbits", "stays still")),
     "kite": Kind(("rises", "floats", "falls", "swings", "spins", *_SIDES), _OPEN),
-    "woman": Kind((*_WALKER, "spins"), _GROUND, _COLOURS),
-    "man": Kind(_WALKER, _GROUND, _COLOURS),
-    "child": Kind((*_WALKER, "spins"), _GROUND, _COLOURS),
+    "woman": Kind(_WALKER, _GROUND),
+    "man": Kind(_WALKER, _GROUND),
+    "child": Kind(_WALKER, _GROUND),
     "fox": Kind(_WALKER, _GROUND, _FUR),
     "dog": Kind(_WALKER, _GROUND, ("brown", "brown", "white", "black", "grey", "orange")),
     "cat": Kind(_WALKER, _GROUND, ("black", "white", "grey", "orange", "brown")),
@@ -219,7 +219,7 @@ class World:
             return replace(made, turn=turn, **{name: before})
         if kind < 0.5 and scene.action not in ("shatters", "splashes", "orbits", *_DEPTH):
             return replace(made, count=one(("two", "three")), size="usual" if made.size == "large" else made.size)
-        return _joined(made, one) if kind < 0.75 else made
+        return _joined(made, one) if kind < 0.8 else made
 
 
 def _joined(scene: Scene, one: object) -> Scene:

@@ -1,0 +1,53 @@
+"""A tour of a world: for each value of an attribute a scene that shows it, with as little else as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vitascope.storybook.scenes import Scene, scene
+from vitascope.storybook.worlds import world_of
+
+_QUIET = {
+    "weather": "clear",
+    "camera": "still",
+    "mood": "neutral",
+    "size": "usual",
+    "count": "one",
+    "relation": "none",
+    "change": "none",
+}
+"""What a scene has where nothing is to be seen of an attribute."""
+_BRIGHT = ("day", "morning")
+_MOST = 200_000
+
+
+def tour(world: str, attribute: str, seed: int = 0) -> Iterator[tuple[str, Scene]]:
+    """Each value of the attribute and the first scene of the seed that shows it and is quiet otherwise, by daylight if it can.
+
+    Raises ValueError for a world or an attribute that there is not.
+    """
+    values = world_of(world).values
+    if attribute not in values:
+        raise ValueError(f"attribute is one of {', '.join(values)}, got {attribute!r}")
+    for value in values[attribute]:
+        yield value, _first(world, attribute, value, seed)
+
+
+def _first(world: str, attribute: str, value: str, seed: int) -> Scene:
+    dark: Scene | None = None
+    for index in range(_MOST):
+        made = scene(seed, index, "any", world)
+        if getattr(made, attribute) != value or not _quiet(made, attribute):
+            continue
+        if attribute == "light" or made.light in _BRIGHT:
+            return made
+        dark = dark or made
+        if index > 3000:  # some places know no day
+            return dark
+    raise RuntimeError(f"no quiet scene of {world} has {attribute} {value!r} among the first {_MOST:,}")
+
+
+def _quiet(made: Scene, attribute: str) -> bool:
+    # A turn of the weather begins under clouds or in rain; whoever shows changes shows it all the same.
+    free = {attribute, "weather"} if attribute == "change" else {attribute}
+    return all(getattr(made, name) == usual for name, usual in _QUIET.items() if name not in free)
