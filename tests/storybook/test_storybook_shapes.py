@@ -142,7 +142,7 @@ def test_what_is_drawn_on_the_ground_keeps_its_place(name):
     touched = (silhouette(subject.draw(x, y, gait(cycles, 2.0))) <= 0)[:, 0].double()
     assert touched.sum(1).min() > 10
     place = (touched * x[0]).sum(1) / touched.sum(1) + subject.stride * cycles / (2 * math.pi)
-    assert place.max() - place.min() < 0.05 * subject.stride
+    assert place.max() - place.min() < 0.02 * subject.stride
 
 
 @pytest.mark.parametrize("name", WALKERS)
