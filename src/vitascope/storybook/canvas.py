@@ -223,8 +223,7 @@ class Canvas:
 
     def over_sky(self, alpha: Tensor, colour: Colour) -> None:
         """Paint on the sky as it is: no light but its own."""
-        for channel, value in enumerate(colour):
-            self.sky[channel] += alpha * (value - self.sky[channel])
+        self.sky += alpha * (self._paint(colour) - self.sky)
 
     def over_land(
         self, alpha: Tensor, colour: Colour, *, far: float = 0.0, lit: bool = True, foot: float | None = None
@@ -235,12 +234,14 @@ class Canvas:
         """
         if lit:
             colour = mix(scaled(colour, self.air.land), self.air.bottom, max(far, self.air.mist))
-        values: Sequence[float | Tensor] = (*colour, 1.0)
+        paint = self._paint((*colour, 1.0))
         if self.weather.fog:
             pale = self._faded(foot) * (1.0 if lit else 0.6)
-            values = (*(value + (self.air.bottom[k] - value) * pale for k, value in enumerate(colour)), 1.0)
-        for channel, value in enumerate(values):
-            self.land[channel] += alpha * (value - self.land[channel])
+            paint = paint + (self._paint((*self.air.bottom, 1.0)) - paint) * pale
+        self.land += alpha * (paint - self.land)
+
+    def _paint(self, colour: Sequence[float]) -> Tensor:
+        return torch.tensor(colour, device=self.xs.device)[:, None, None]
 
     def _faded(self, foot: float | None) -> Tensor:
         """How much of the light from each row [h, 1] is lost in the fog."""
@@ -250,8 +251,8 @@ class Canvas:
 
     def shine(self, alpha: Tensor, colour: Colour) -> None:
         """Light on the land and, where there is none, on what is behind it."""
-        for channel, value in enumerate(colour):
-            self.land[channel] += alpha * value * (1 - self.land[channel])
+        land = self.land[:3]
+        land += alpha * self._paint(colour) * (1 - land)
 
     # -- shapes ----------------------------------------------------------------------------------------------------
 
