@@ -269,7 +269,7 @@ def _joined(say: Phrases, opening: str, core: str, clauses: list[Clause], *, may
     if clauses and may_front and not opening and say.chance(0.2):
         first, *clauses = clauses
         joint = say.pick((", ", ". ")) if first.kind == "tag" else ". "
-        text = f"{first.text}{joint}{core}"
+        text = first.text.removeprefix("then ") + joint + core
     for clause in clauses:
         joint = say.pick((", ", ", ", ". ") if clause.kind == "tag" else (", ", ". ", ". ", ", and ", " and "))
         if ". " in joint and text.count(". ") >= 2:
