@@ -13,7 +13,7 @@ import pytest
 
 from vitascope.storybook import WORLDS, Scene, caption, plain, said, scene, vocabulary
 from vitascope.storybook.inflection import conjugate, gerund, third
-from vitascope.storybook.worlds import KINDS, SHELTERED, TURNS
+from vitascope.storybook.worlds import KINDS, PEOPLE, SHELTERED, TURNS
 from vitascope.text import Words
 
 _spec = importlib.util.spec_from_file_location("whole_reader", Path(__file__).with_name("whole_reader.py"))
@@ -22,10 +22,10 @@ assert _spec.loader is not None
 reader = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(reader)
 
-SCENES = [scene(60, index, "any", "whole") for index in range(2000)]
+SCENES = [scene(60, index, "any", "whole") for index in range(1600)]
 TOLD = [(drawn, caption(drawn, k), said(drawn, k)) for drawn in SCENES for k in (0, 3)]
 MANY = [
-    (drawn, caption(drawn, index % 7)) for index, drawn in enumerate(scene(61, k, "any", "whole") for k in range(9000))
+    (drawn, caption(drawn, index % 7)) for index, drawn in enumerate(scene(61, k, "any", "whole") for k in range(7000))
 ]
 
 USUAL = {
@@ -71,7 +71,7 @@ def test_every_word_can_be_learned():
     seen = Counter(word for _, text in MANY for word in set(words_of(text)))
     rare = [word for word in vocabulary("whole") if seen[word] < 1]
     assert len(rare) <= 3, rare  # of the rarest, some three or four are expected here
-    assert sum(seen[word] < 9 for word in vocabulary("whole")) < 40
+    assert sum(seen[word] < 7 for word in vocabulary("whole")) < 40
 
 
 def test_captions_fit_the_text_tower():
@@ -83,6 +83,14 @@ def names(subject: str) -> set[str]:
     return {noun for form in reader.NOUNS[subject] for noun in form.split()}
 
 
+def traces(drawn: Scene) -> set[str]:
+    """What the subject can be said to leave behind."""
+    if drawn.place in ("snowy park", "snowfield", "desert", "beach"):
+        wheels = {"wheels"} if drawn.action.startswith("moves") and drawn.subject in ("car", "bicycle") else set()
+        return {"walks": {"footprints"}, "runs": {"footprints"}, "rolls": {"trail"}}.get(drawn.action, wheels)
+    return {"wake"} if drawn.subject == "boat" else set()
+
+
 def check(drawn: Scene, text: str, told: frozenset[str]) -> str:
     """Every value that the caption names is the scene's, and `told` names what it names. Returns the words between."""
     found, rest = reader.read(text, related=drawn.relation != "none", passing=drawn.beat != "none")
@@ -91,16 +99,12 @@ def check(drawn: Scene, text: str, told: frozenset[str]) -> str:
     lit = drawn.light in ("dusk", "night") and drawn.place in ("snowy park", "city street")
     assert lit or not found.pop("lamps", None), text
     assert drawn.place == "snowy park" or not found.pop("trees"), text
-    soft = drawn.place in ("snowy park", "snowfield", "desert", "beach")
-    walks = drawn.action in ("walks", "runs")
-    traces = (
-        {"footprints"} if soft and walks else {"wheels"} if soft else {"wake"} if drawn.subject == "boat" else set()
-    )
-    assert found.pop("trace") <= traces, text
+    assert found.pop("trace") <= traces(drawn), text
     for name in ("place", "weather", "mood", "camera", "size", "dress", "relation"):
         truth = {getattr(drawn, name)}
         assert found[name] <= truth, (text, name, found[name])
         silent = name == "weather" and drawn.turn != "none"  # what changes is named with the change
+        silent |= name == "dress" and drawn.other in PEOPLE  # the other one's scarf
         if not silent:
             assert (found[name] == truth) == (name in told), (text, name, found[name])
     assert found["light"] <= {drawn.light}, text
@@ -121,6 +125,21 @@ def check(drawn: Scene, text: str, told: frozenset[str]) -> str:
 def test_a_caption_is_true_and_says_what_it_says_it_says():
     for drawn, text, told in TOLD:
         check(drawn, text, told)
+
+
+@pytest.mark.parametrize(
+    "name", ["place", "weather", "mood", "camera", "size", "light", "action", "colour", "count", "relation"]
+)
+def test_the_reader_notices_a_wrong_label(name):
+    tried = 0
+    for drawn, text, told in TOLD[:1200]:
+        other = next(one for one in WORLDS["whole"].values[name][1:] if one != getattr(drawn, name))
+        blind = drawn.turn != "none" or drawn.action == "splashes" or (drawn.relation != "none" and name != "relation")
+        if name in told and not blind and tried < 40:
+            with pytest.raises(AssertionError):
+                check(replace(drawn, **{name: other}), text, told)
+            tried += 1
+    assert tried > 10
 
 
 def test_a_caption_names_the_subject_in_its_number_and_no_other():

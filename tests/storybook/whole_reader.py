@@ -36,6 +36,7 @@ LAMPS += r"|street lamps glowing between bare trees"
 TREES = r"bare trees"
 FOOTPRINTS = r"leaving (a trail of )?footprints( in the (snow|sand))?"
 WHEELS = r"leaving (wheel|tyre) tracks( in the (snow|sand))?"
+TRAIL = r"leaving a (long )?trail( in the (snow|sand))?"
 WAKE = r"leaving a (long )?wake"
 WEATHER = {
     "clear": r"clear (sky|weather)|sky is clear|weather is clear|clear (?=(morning|day|evening|night))|sunny|bright",
@@ -148,7 +149,7 @@ def read(text: str, *, related: bool, passing: bool) -> tuple[dict[str, set[str]
     said["trees"], rest = cut(rest, {"trees": TREES})
     said["mood"], rest = cut(rest, MOOD)
     said["turn"], rest = cut(rest, TURN)
-    said["trace"], rest = cut(rest, {"footprints": FOOTPRINTS, "wheels": WHEELS, "wake": WAKE})
+    said["trace"], rest = cut(rest, {"footprints": FOOTPRINTS, "wheels": WHEELS, "wake": WAKE, "trail": TRAIL})
     rest = re.sub(r"rings on the water|rings spread on the water", " ", rest)
     said["weather"], rest = cut(rest, WEATHER)
     rest = re.sub(r"\bthe sky\b|\bthe air is\b", " ", rest)

@@ -266,16 +266,18 @@ def _passive(say: Phrases) -> bool:
 def _joined(say: Phrases, opening: str, core: str, clauses: list[Clause], *, may_front: bool) -> str:
     """Opening, core and clauses as one to three sentences."""
     text = f"{opening}. {core}" if opening else core
+    strung = False
     if clauses and may_front and not opening and say.chance(0.2):
         first, *clauses = clauses
         joint = say.pick((", ", ". ")) if first.kind == "tag" else ". "
-        text = f"{first.text}{joint}{core}"
+        text = first.text.removeprefix("then ") + joint + core
     for clause in clauses:
         joint = say.pick((", ", ", ", ". ") if clause.kind == "tag" else (", ", ". ", ". ", ", and ", " and "))
         if ". " in joint and text.count(". ") >= 2:
             joint = ", "
-        if " and" in joint and (" and the" in text or clause.text.startswith("then ")):
+        if " and" in joint and (strung or clause.text.startswith("then ")):
             joint = ", "
+        strung = strung or " and" in joint
         text += joint + clause.text
     return text
 

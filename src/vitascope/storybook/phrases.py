@@ -130,12 +130,17 @@ class Phrases:
         return f"{article(named)} {named}"
 
     def other(self) -> str:
-        """The second subject: "a blue box", "a man in red"."""
+        """The second subject: "a blue box", "a man in red", or "a man with a red scarf" where people wear scarves."""
         scene = self.scene
         name = self.pick([noun for noun, _ in things.NOUNS[scene.other]])
         if self.chance(0.8):
             colour = self.colour(scene.other, scene.other_colour)
-            name = f"{name} in {colour}" if scene.other in PEOPLE else f"{colour} {name}"
+            if scene.other not in PEOPLE:
+                name = f"{colour} {name}"
+            elif scene.dress == "scarf":
+                name = f"{name} with {article(colour)} {colour} scarf"
+            else:
+                name = f"{name} in {colour}"
         return f"{article(name)} {name}"
 
     def verb(self) -> str:
@@ -212,6 +217,8 @@ class Phrases:
             left = self.pick(settings.FOOTPRINTS)
         elif scene.subject in ("car", "bicycle") and scene.action in TRAVELS and soft:
             left = self.pick(settings.WHEEL_TRACKS)
+        elif scene.action == "rolls" and soft:
+            left = self.pick(settings.TRAIL)
         elif scene.subject == "boat" and scene.action in TRAVELS:
             left = self.pick(settings.WAKE)
         else:

@@ -208,6 +208,7 @@ MOODS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
 
 FOOTPRINTS = ("leaving footprints", "leaving footprints", "leaving a trail of footprints")
 WHEEL_TRACKS = ("leaving wheel tracks", "leaving tyre tracks")
+TRAIL = ("leaving a trail", "leaving a long trail")
 WAKE = ("leaving a wake", "leaving a long wake")
 RINGS = ("making rings on the water", "as rings spread on the water")
 SOFT: dict[str, str] = {
