@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vitascope.storybook.canvas import Lamp, lamplight
 from vitascope.storybook.motion import Pose, facing, pivot, pose, radius
 from vitascope.storybook.places import Colour, air, mix, scaled
 from vitascope.storybook.scenes import Scene
@@ -48,6 +49,7 @@ _LOOKS: tuple[tuple[Colour, Colour], ...] = (  # of skin and hair
     *((skin, _BLACK) for skin in ((0.72, 0.50, 0.35), (0.52, 0.35, 0.24))),
 )
 _SHINING = ("flame", "light")  # materials that the air does not dim
+_LAMPLIGHT = (0.3, 0.18, 0.04)  # by how much a lamp brightens red, green and blue
 RIM = 0.021
 """Width of the outline, world units: over a pixel at 64 lines."""
 PIECES = 11
@@ -55,11 +57,21 @@ PIECES = 11
 
 
 class Lights(NamedTuple):
-    """The scene as it is lit before and after a turn, and how far each frame is from the one to the other."""
+    """The scene as it is lit before and after a turn, how far each frame is from the one to the other, and the lamps that are
+    lit before and after."""
 
     before: Scene
     after: Scene
     shares: list[float]
+    lamps: tuple[Sequence[Lamp], Sequence[Lamp]] = ((), ())
+
+    def glow(self, places: Sequence[float]) -> list[float]:
+        """How much lamplight falls on what is at these places, one a frame, in [0, 1]."""
+        first, last = self.lamps
+        return [
+            lamplight(first, x) * (1 - share) + lamplight(last, x) * share
+            for x, share in zip(places, self.shares, strict=True)
+        ]
 
 
 class Sprite(NamedTuple):
@@ -260,6 +272,10 @@ def actor(
     gleam = (1 - ((u + 0.32).square() + (v - 0.42).square()) * 7).clamp_min_(0).square_() * 0.3
     ends = [materials(scene, light) for light in (lights.before, lights.after)]
     colours = {name: turned([end[name] for end in ends], lights.shares, device)[:, :, None, None] for name in ends[0]}
+    glow = lights.glow([p.x for p in poses])
+    if any(glow):
+        warm = 1 + torch.tensor(glow, device=device)[:, None] * torch.tensor(_LAMPLIGHT, device=device)
+        colours = {name: c if name in _SHINING else c * warm[:, :, None, None] for name, c in colours.items()}
     paint = colours["edge"].repeat(1, 1, *body.shape[-2:])
     for material, distance, _ in parts:
         paint.lerp_(colours[material] * lit[:, None], cover(distance)[:, None])

@@ -125,7 +125,7 @@ def scene(seed: int, index: int, split: Split = "train", world: str = DEFAULT) -
         action=action,
         place=place,
         light=laws.light_in(place, light),
-        weather=_usual(draw, weathers, laws.clear) if len(weathers) > 1 else weathers[0],
+        weather=_usual(draw, weathers, laws.clear) if weathers[1:] else "clear",
         camera=camera,
         radius=0.208 + 0.052 * draw.random(),
         x=-0.22 + 0.44 * draw.random(),

@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitascope.storybook.actors import Lights
+from vitascope.storybook.canvas import FRONT, Lamp
 from vitascope.storybook.motion import DURATION
 from vitascope.storybook.places import Canvas, paint
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.views import Camera, View
 from vitascope.storybook.worlds import TURNS
 
-_SKY, _FAR, _FRONT = 0.35, 0.55, 1.35  # parallax of the sky, of the skyline, of what is before the actors, who have 1
+_SKY, _FAR = 0.35, 0.55  # parallax of the sky and of the skyline; the actors have 1
 
 
 def axis(count: int, scale: float, device: torch.device) -> Tensor:
@@ -60,22 +61,22 @@ def stage(
     width: int,
     device: torch.device,
 ) -> Stage:
-    lights = Lights(scene, after(scene), [turning(scene, t) for t in moments])
     xs, ys = axis(width, seen.scale, device), -axis(height, seen.scale, device)
-    back, front = _scenery(scene, cameras, seen, height, width, device)
-    if scene.turn != "none":
-        later, front_later = _scenery(lights.after, cameras, seen, height, width, device)
-        share = torch.tensor(lights.shares, device=device)[:, None, None, None]
-        back = back.lerp(later, share)
-        front = front if front is None or front_later is None else front.lerp(front_later, share)
-    return Stage(back, front, xs, ys[:, None], lights)
+    back, front, lamps = _scenery(scene, cameras, seen, height, width, device)
+    if scene.turn == "none":
+        return Stage(back, front, xs, ys[:, None], Lights(scene, scene, [0.0] * len(moments), (lamps, lamps)))
+    turned, shares = after(scene), [turning(scene, t) for t in moments]
+    later, front_later, lamps_later = _scenery(turned, cameras, seen, height, width, device)
+    share = torch.tensor(shares, device=device)[:, None, None, None]
+    front = front if front is None or front_later is None else front.lerp(front_later, share)
+    return Stage(back.lerp(later, share), front, xs, ys[:, None], Lights(scene, turned, shares, (lamps, lamps_later)))
 
 
 def _scenery(
     scene: Scene, cameras: Sequence[Camera], seen: View, height: int, width: int, device: torch.device
-) -> tuple[Tensor, Tensor | None]:
-    """The moved background, float [t 3 h w], and what is before the actors, [t 4 h w], or None."""
-    far = max(max(abs(c.shift(p)) for c in cameras) for p in (_SKY, _FRONT))
+) -> tuple[Tensor, Tensor | None, Sequence[Lamp]]:
+    """The moved background, float [t 3 h w]; what is before the actors, [t 4 h w], or None; the lamps that are lit."""
+    far = max(max(abs(c.shift(p)) for c in cameras) for p in (_SKY, FRONT))
     low, rise = min(c.zoom for c in cameras), max(abs(c.y) for c in cameras)
     rests = all(c == cameras[0] for c in cameras)
     margin = 0 if rests else 2
@@ -87,7 +88,7 @@ def _scenery(
     front = canvas.front if canvas.front is not None and canvas.front[3].any() else None
     if rests:
         ahead = None if front is None else front.expand(len(cameras), -1, -1, -1)
-        return _flat(canvas).repeat(len(cameras), 1, 1, 1), ahead
+        return _flat(canvas).repeat(len(cameras), 1, 1, 1), ahead, canvas.lamps
     xs, ys = axis(width, seen.scale, device), -axis(height, seen.scale, device)
     zoom = torch.tensor([1 / c.zoom for c in cameras], device=device)[:, None, None]
     move, held, rise = (
@@ -103,12 +104,12 @@ def _scenery(
         return F.grid_sample(layers, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
     if scene.camera.startswith(("zooms", "tilts")):
-        return moved(_flat(canvas), 1.0), None if front is None else moved(front, 1.0)
+        return moved(_flat(canvas), 1.0), None if front is None else moved(front, 1.0), canvas.lamps
     depth = (scene.horizon - ys) / (scene.horizon - scene.floor)  # 0 at the horizon, 1 where the subject stands
     land = _FAR + (1 - _FAR) * depth.clamp_min(0)
     near = moved(canvas.land, land[None, :, None])
     back = moved(canvas.sky, _SKY) * (1 - near[:, 3:]) + near[:, :3]
-    return back, None if front is None else moved(front, _FRONT)
+    return back, None if front is None else moved(front, FRONT), canvas.lamps
 
 
 def _flat(canvas: Canvas) -> Tensor:

@@ -7,7 +7,7 @@ twelve places, a mood, a second subject, a change half-way. Both are drawn by th
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -104,7 +104,7 @@ WATER = ("sea",)
 """Where things splash and leave a wake."""
 
 BEATS: dict[str, tuple[str, ...]] = {
-    "walks": ("stops", "waits", "speeds up"),
+    "walks": ("stops", "waits", "speeds up", "speeds up"),
     "runs": ("stops", "waits"),
     "moves left": ("stops", "waits"),
     "moves right": ("stops", "waits"),
@@ -211,20 +211,19 @@ class World:
             dress=one(("coat", "coat", "scarf")) if scene.subject in PEOPLE else "nothing",
         )
         kind = draw.random()  # at most one of these in a clip: each is to be seen
-        if kind < 0.16 and scene.action in BEATS:
+        if kind < 0.2 and scene.action in BEATS:
             return replace(made, beat=one(BEATS[scene.action]))
-        if kind < 0.32 and scene.place not in (*ENDLESS_NIGHT, *SHELTERED):
+        if kind < 0.35 and scene.place not in (*ENDLESS_NIGHT, *SHELTERED):
             turn = one(tuple(TURNS))
             name, before, _ = TURNS[turn]
             return replace(made, turn=turn, **{name: before})
-        if kind < 0.5 and scene.action not in ("shatters", "splashes", "orbits", *_DEPTH):
+        if kind < 0.52 and scene.action not in ("shatters", "splashes", "orbits", *_DEPTH):
             return replace(made, count=one(("two", "three")), size="usual" if made.size == "large" else made.size)
-        return _joined(made, one) if kind < 0.8 else made
+        return _joined(made, one) if kind < 0.85 else made
 
 
-def _joined(scene: Scene, one: object) -> Scene:
+def _joined(scene: Scene, one: Callable[[tuple[str, ...]], str]) -> Scene:
     """The scene with a second subject, if what the first one does leaves it a place."""
-    assert callable(one)
     if scene.action in _IN_PLACE:
         relation, others = one(("left of", "right of", "behind")), _STANDS
     elif scene.action in ("walks", "runs"):
