@@ -16,7 +16,6 @@ from vitascope.evaluation import Probe, ProbeConfig, Result, Schooling, probe_fo
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.scenes import Split
 from vitascope.media import record_of
-from vitascope.recipe import ClipShape
 from vitascope.storybook import ATTRIBUTES
 
 Run = Callable[..., Any]
@@ -111,17 +110,17 @@ def test_a_probe_that_is_missing_is_trained_once_and_kept(
 ) -> None:
     from vitascope.engine import Engine
 
-    trained: list[tuple[ClipShape, int]] = []
+    trained: list[tuple[ProbeConfig, int]] = []
 
-    def train_probe(video: ClipShape, *, steps: int, watch: Watch | None, device: object) -> Probe:
-        trained.append((video, steps))
+    def train_probe(config: ProbeConfig, *, steps: int, watch: Watch | None, device: object) -> Probe:
+        trained.append((config, steps))
         return Probe(ProbeConfig(5, 32, 48, look=(4, 4, 8), motion=(4, 4, 8), maps=2, hidden=4))
 
     monkeypatch.setattr(report, "train_probe", train_probe)
     shutil.copytree(toy, tmp_path / "model")
     engine = Engine.load(tmp_path / "model", "cpu")
     first, again = probe_for(engine, steps=7), probe_for(engine, steps=7)
-    assert trained == [(engine.recipe.video, 7)]
+    assert trained == [(ProbeConfig.of(engine.recipe.video, engine.recipe.world), 7)]
     assert first.config == again.config
     assert (tmp_path / "model" / "probe" / "probe.safetensors").is_file()
     probe_for(engine, tmp_path / "other" / "probe")

@@ -28,7 +28,7 @@ from vitascope.evaluation.lessons import (
 from vitascope.evaluation.probe import ENOUGH, Probe, ProbeConfig, Schooling
 from vitascope.evaluation.streams import Seen, coordinates, matched, moments_of
 from vitascope.recipe import ClipShape
-from vitascope.storybook import ATTRIBUTES, scene
+from vitascope.storybook import ATTRIBUTES, WORLDS, scene
 
 TINY = ProbeConfig(
     frames=5,
@@ -273,6 +273,21 @@ def test_degraded_films_are_the_same_films_less_sharp() -> None:
 
 @pytest.mark.parametrize("frames", [1, 3, 4])
 def test_by_shape_alone(frames: int) -> None:
-    probe = train_probe(ClipShape(frames=frames, height=16, width=16, fps=8), steps=1, batch=2, held_out=2)
+    probe = train_probe(ProbeConfig(frames=frames, height=16, width=16), steps=1, batch=2, held_out=2)
     assert tuple(probe.config.attributes) == tuple(ATTRIBUTES)
     assert all(bool(torch.isfinite(parameter).all()) for parameter in probe.parameters())
+
+
+def test_a_probe_of_the_whole_world_knows_its_attributes_and_mirrors_its_sides() -> None:
+    config = ProbeConfig.of(ClipShape(frames=5, height=16, width=32, fps=8), "whole")
+    assert config.attributes == WORLDS["whole"].values
+    lesson = Lessons(config, 3, 6).batch(0)
+    assert set(lesson.targets) == set(WORLDS["whole"].values)
+    for index in range(200):
+        shown = scene(3, index, "any", "whole")
+        turned_round = mirrored(shown)
+        sides = {"left": "right", "right": "left", "none": "none"}
+        assert turned_round.heading == sides[shown.heading]
+        assert mirrored(turned_round) == shown
+        if shown.relation in ("left of", "right of"):
+            assert turned_round.relation != shown.relation

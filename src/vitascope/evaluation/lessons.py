@@ -19,7 +19,7 @@ from vitascope.evaluation.probe import Probe, ProbeConfig, Schooling
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.streams import Seen
 from vitascope.physics.noise import Noise, key, normal, uniform
-from vitascope.recipe import ClipShape, StageSettings
+from vitascope.recipe import StageSettings
 from vitascope.storybook import Scene, render, scene
 from vitascope.storybook.motion import pose, times
 from vitascope.storybook.views import camera, view
@@ -34,6 +34,8 @@ MIRRORED = {
     "moves right": "moves left",
     "pans left": "pans right",
     "pans right": "pans left",
+    "left of": "right of",
+    "right of": "left of",
 }
 
 
@@ -62,7 +64,7 @@ class Lessons:
         if place == 0:
             self._kept.clear()
         if part not in self._kept:
-            scenes = [scene(self.seed, part * self.size + row, "any") for row in range(self.size)]
+            scenes = [scene(self.seed, part * self.size + row, "any", self.config.world) for row in range(self.size)]
             self._kept[part] = (rendered(self.config, scenes), scenes)
         films, scenes = self._kept[part]
         mirror = uniform(self.seed, "mirror", step, (self.size,)) < 0.5
@@ -87,7 +89,8 @@ def whereabouts(config: ProbeConfig, shown: Scene) -> Tensor:
     found = []
     for moment in times(config.frames):
         at, by = pose(shown, moment), camera(shown, moment)
-        found.append(((at.x - by.x) * by.zoom / seen.half_width, -at.y * by.zoom / seen.half_height))
+        x, y = by.sees(at.x, at.y)
+        found.append((x / seen.half_width, -y / seen.half_height))
     return torch.tensor(found)
 
 
@@ -103,6 +106,9 @@ def mirrored(shown: Scene) -> Scene:
         shown,
         action=MIRRORED.get(shown.action, shown.action),
         camera=MIRRORED.get(shown.camera, shown.camera),
+        relation=MIRRORED.get(shown.relation, shown.relation),
+        direction=-shown.direction,
+        facing=-shown.facing,
     )
 
 
@@ -185,7 +191,7 @@ def turned(seen: Seen, camera: Tensor) -> Tensor:
 
 
 def train_probe(
-    video: ClipShape | ProbeConfig,
+    config: ProbeConfig,
     seed: int = 0,
     steps: int = STEPS,
     watch: Watch | None = None,
@@ -196,15 +202,10 @@ def train_probe(
     device: torch.device | str = "cpu",
     log: Callable[[int, float, dict[str, float]], None] | None = None,
 ) -> Probe:
-    """A probe for films of this shape, trained and examined; the same seed gives the same probe on the same machine.
+    """A probe of this kind, trained and examined; the same seed gives the same probe on the same machine.
 
     `log` hears each step's number, loss and share of right readings in the batch.
     """
-    config = (
-        video
-        if isinstance(video, ProbeConfig)
-        else ProbeConfig(frames=video.frames, height=video.height, width=video.width)
-    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, "probe weights"))
         probe = Probe(config).to(device)
@@ -237,7 +238,7 @@ def examine(
     """The share of `count` renders that the probe reads rightly, as they are and degraded, for each attribute."""
     sharp, worse = (dict.fromkeys(probe.config.attributes, 0) for _ in range(2))
     for start in range(0, count, rows):
-        scenes = [scene(seed, index, "any") for index in range(start, min(start + rows, count))]
+        scenes = [scene(seed, index, "any", probe.config.world) for index in range(start, min(start + rows, count))]
         films = rendered(probe.config, scenes)
         for hits, seen in ((sharp, films), (worse, to_bytes(degraded(films, seed, start)))):
             for told, true in zip(probe.read(seen), scenes):

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from vitascope.data.clips import to_pixels
 from vitascope.errors import BadModel
 from vitascope.evaluation.streams import Look, Motion, Seen
+from vitascope.recipe import ClipShape
 from vitascope.storybook import ATTRIBUTES, Scene
+from vitascope.storybook.worlds import DEFAULT, world_of
 from vitascope.tensors import fill, read, write
 
 WEIGHTS, ABOUT = "probe.safetensors", "probe.json"
@@ -34,6 +36,8 @@ class ProbeConfig:
     height: int = 64
     width: int = 128
     attributes: Mapping[str, Sequence[str]] = field(default_factory=lambda: dict(ATTRIBUTES))
+    world: str = DEFAULT
+    """The storybook's world that it reads."""
     look: tuple[int, int, int] = (32, 64, 96)
     """Channels where pictures are 2, 4 and 8 times smaller."""
     motion: tuple[int, int, int] = (32, 48, 64)
@@ -55,6 +59,11 @@ class ProbeConfig:
             raise ValueError(f"expected sides of at least 8 pixels, got {self.height}x{self.width}")
         if not self.attributes or not all(self.attributes.values()):
             raise ValueError(f"expected attributes with their values, got {self.attributes}")
+
+    @staticmethod
+    def of(video: ClipShape, world: str = DEFAULT) -> ProbeConfig:
+        """For films of this shape, and all attributes of this world."""
+        return ProbeConfig(video.frames, video.height, video.width, dict(world_of(world).values), world)
 
     def targets(self, scenes: Sequence[Scene]) -> dict[str, Tensor]:
         """The scenes' labels as numbers, [b] for each attribute."""

@@ -19,7 +19,7 @@ from vitascope.errors import BadModel
 from vitascope.evaluation.adherence import Adherence, adherence
 from vitascope.evaluation.fidelity import Fidelity, fidelity
 from vitascope.evaluation.lessons import STEPS, train_probe
-from vitascope.evaluation.probe import ABOUT, Probe, Schooling
+from vitascope.evaluation.probe import ABOUT, Probe, ProbeConfig, Schooling
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.retrieval import Retrieval, retrieval
 from vitascope.evaluation.scenes import Split
@@ -100,7 +100,8 @@ def probe_for(engine: Engine, folder: Path | None = None, *, steps: int = STEPS,
         raise BadModel(
             f"{place}: there is something there and it is no probe; name a folder that holds one, or that does not exist yet"
         )
-    probe = train_probe(engine.recipe.video, steps=steps, watch=watch, device=engine.device)
+    config = ProbeConfig.of(engine.recipe.video, engine.recipe.world)
+    probe = train_probe(config, steps=steps, watch=watch, device=engine.device)
     if place is not None:
         probe.save(place)
     return probe.to(engine.device)
