@@ -81,3 +81,11 @@ def test_the_distributions() -> None:
     assert float(u.mean()) == pytest.approx(0.5, abs=0.01)
     assert u.dtype == torch.float64
     assert 0 <= float(u.min()) < 0.001 < 0.999 < float(u.max()) < 1
+
+
+def test_a_batch_so_large_that_threads_draw_it_equals_its_members() -> None:
+    shape = (110_000,)
+    drawn = Noise(tuple(range(12))).normal("start", 3, shape)
+    assert drawn.numel() > 1_000_000
+    for row in range(12):
+        assert torch.equal(drawn[row], normal(row, "start", 3, shape))

@@ -7,11 +7,15 @@ every batch size and after every resume. They are drawn on the CPU, because two 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+_MANY, _THREADS = 1_000_000, 8
 
 
 def key(seed: int, purpose: str, index: int = 0) -> int:
@@ -68,7 +72,14 @@ class Noise:
         device: torch.device | str = "cpu",
     ) -> Tensor:
         """Standard normal numbers, [rows, *shape]; `shape` is one row's."""
-        return torch.stack([normal(seed, purpose, index, shape, dtype=dtype) for seed in self.seeds]).to(device)
+
+        def row(seed: int) -> Tensor:
+            return normal(seed, purpose, index, shape, dtype=dtype)
+
+        if math.prod(shape) * len(self.seeds) < _MANY:
+            return torch.stack([row(seed) for seed in self.seeds]).to(device)
+        with ThreadPoolExecutor(_THREADS) as pool:  # an accelerator would wait for one core to draw a large batch
+            return torch.stack(list(pool.map(row, self.seeds))).to(device)
 
     def uniform(
         self,
