@@ -191,11 +191,7 @@ def load(folder: Path) -> System:
 
     Everything that can be told from the files' headers is told before any memory is taken.
     """
-    if not (folder / RECIPE).is_file():
-        raise BadModel(
-            f"{folder}: there is no {RECIPE} in it, so it is no vitascope bundle; give a folder that `vitascope train` wrote."
-        )
-    recipe, words = _described(folder)
+    recipe, words = described(folder)
     headers = {name: header(folder / name) for name in (CODEC, TEXT, NETWORK)}
     _affordable(folder, headers)
     for name, shapes in outline(recipe, words).items():
@@ -210,7 +206,12 @@ def load(folder: Path) -> System:
     return system
 
 
-def _described(folder: Path) -> tuple[Recipe, Words]:
+def described(folder: Path) -> tuple[Recipe, Words]:
+    """What a bundle says of itself, its weights unread. Raises BadModel."""
+    if not (folder / RECIPE).is_file():
+        raise BadModel(
+            f"{folder}: there is no {RECIPE} in it, so it is no vitascope bundle; give a folder that `vitascope train` wrote."
+        )
     words = Words.parse(_text(folder / TOKENIZER), str(folder / TOKENIZER))
     try:
         recipe = Recipe.of(_json(folder / RECIPE), str(folder / RECIPE))

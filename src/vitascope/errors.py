@@ -33,6 +33,10 @@ class BadMedia(VitascopeError):
     """A video or image file that cannot be read or written."""
 
 
+class BadData(VitascopeError):
+    """A folder of films from which nothing can be learned."""
+
+
 class BadRun(VitascopeError):
     """A training run's folder that cannot be started or continued."""
 

@@ -112,7 +112,7 @@ class StageSettings(_Part):
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
     clips: int = Field(ge=1)
-    """How many different clips there are to learn from."""
+    """How many different clips there are to learn from; of somebody's own films, all are taken."""
     crop: int | None = Field(default=None, ge=1)
     """Side of the square crops that the codec sees, in pixels; None takes whole frames."""
     frames: (
@@ -221,23 +221,33 @@ class Recipe(_Part):
     @staticmethod
     def read(name_or_path: str) -> Recipe:
         """A recipe by its name among those that ship, or by the path of a TOML file. Raises BadRecipe."""
-        path = Path(name_or_path)
-        if path.suffix != ".toml":
-            path = RECIPES / f"{name_or_path}.toml"
-            if not path.is_file():
-                known = sorted(p.stem for p in RECIPES.glob("*.toml"))
-                guess = nearest(name_or_path, known)
-                hint = f"did you mean '{guess}'" if guess else f"there are {', '.join(known)}"
-                raise BadRecipe(
-                    f"recipe '{name_or_path}': no recipe has this name; {hint}, or give the path of a .toml file."
-                )
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+        table = _table(name_or_path)
+        if not {"codec", "text", "network"} & table.keys():
             raise BadRecipe(
-                f"recipe {name_or_path}: it cannot be read ({error}); give a TOML file such as those that ship."
-            ) from error
+                f"recipe {name_or_path}: it describes no networks of its own but goes on from a bundle's; add --from "
+                "storybook, or another bundle."
+            )
         return Recipe.of(table, f"recipe {name_or_path}")
+
+    @staticmethod
+    def name_of(name_or_path: str) -> str:
+        """The name that a recipe has inside, unchecked; "" where it has none. Raises BadRecipe when it cannot be read."""
+        return str(_table(name_or_path).get("name", ""))
+
+    @staticmethod
+    def upon(name_or_path: str, base: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+        """A recipe that goes on from `base`: what it leaves out is as there. Beside it the stages that it names itself.
+
+        A stage is taken whole, other tables entry by entry. Raises BadRecipe.
+        """
+        table = _table(name_or_path)
+        whole = base.model_dump(mode="json", exclude={"name"})
+        for name, entries in table.items():
+            before = whole.get(name)
+            whole[name] = before | entries if isinstance(before, dict) and isinstance(entries, dict) else entries
+        named = table.get("stages")
+        stages = tuple(stage for stage in STAGES if stage in named) if isinstance(named, dict) else ()
+        return Recipe.of(whole, f"recipe {name_or_path}"), stages
 
     @staticmethod
     def of(table: Mapping[str, Any], origin: str = "recipe") -> Recipe:
@@ -253,6 +263,26 @@ class Recipe(_Part):
     def json(self) -> str:
         """The recipe as the JSON text that a bundle carries."""
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _table(name_or_path: str) -> dict[str, Any]:
+    """The tables of a recipe's TOML, by its name or path, as they are written."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = RECIPES / f"{name_or_path}.toml"
+        if not path.is_file():
+            known = sorted(p.stem for p in RECIPES.glob("*.toml"))
+            guess = nearest(name_or_path, known)
+            hint = f"did you mean '{guess}'" if guess else f"there are {', '.join(known)}"
+            raise BadRecipe(
+                f"recipe '{name_or_path}': no recipe has this name; {hint}, or give the path of a .toml file."
+            )
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadRecipe(
+            f"recipe {name_or_path}: it cannot be read ({error}); give a TOML file such as those that ship."
+        ) from error
 
 
 def _guess(name: str, names: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -56,6 +56,13 @@ class Words:
         )
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         return Words(tokenizer)
+
+    @staticmethod
+    def found_in(texts: Iterable[str]) -> Words:
+        """A tokeniser that knows the words of these texts, as it would cut them itself."""
+        normalizer = Words.of(()).tokenizer.normalizer
+        assert normalizer is not None
+        return Words.of(sorted({word for text in texts for word in normalizer.normalize_str(text).split()}))
 
     @staticmethod
     def parse(text: str, origin: str = TOKENIZER) -> Words:

@@ -13,7 +13,7 @@ import torch
 
 from vitascope.codec import VideoCodec
 from vitascope.data import clips as module
-from vitascope.data.clips import CHUNK, Clips, Source, story_clips, to_pixels
+from vitascope.data.clips import CHUNK, Source, StoryClips, story_clips, to_pixels
 from vitascope.data.latents import ROWS, encode_clips, identity
 from vitascope.errors import BadRun
 from vitascope.models.vae import VAEConfig
@@ -27,12 +27,12 @@ class Cut(Exception):
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> StoryClips:
     return story_clips(tmp_path_factory.mktemp("clips") / "clips.u8", SOURCE)
 
 
 @pytest.fixture
-def path(rendered: Clips, tmp_path: Path) -> Path:
+def path(rendered: StoryClips, tmp_path: Path) -> Path:
     """A copy that a test may spoil."""
     for end in (".u8", ".json"):
         shutil.copy(Path(str(rendered.bytes.filename)).with_suffix(end), tmp_path / f"clips{end}")
@@ -49,7 +49,7 @@ def sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_clip_is_its_scene_rendered(rendered: Clips) -> None:
+def test_a_clip_is_its_scene_rendered(rendered: StoryClips) -> None:
     for index in (0, CHUNK, SOURCE.count - 1):
         alone = render([scene(3, index)], frames=5, height=16, width=32)[0]
         assert rendered.scene(index) == scene(3, index)
@@ -72,7 +72,7 @@ def test_clips_are_rendered_once(path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_rendering_that_was_cut_off_goes_on_and_gives_the_same_bytes(
-    rendered: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rendered: StoryClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, heard = tmp_path / "clips.u8", []
 
@@ -90,7 +90,7 @@ def test_rendering_that_was_cut_off_goes_on_and_gives_the_same_bytes(
     assert not path.with_suffix(".partial").exists()
 
 
-def test_what_was_begun_for_another_source_is_not_gone_on_with(rendered: Clips, tmp_path: Path) -> None:
+def test_what_was_begun_for_another_source_is_not_gone_on_with(rendered: StoryClips, tmp_path: Path) -> None:
     path = tmp_path / "clips.u8"
     size = SOURCE.frames * SOURCE.height * SOURCE.width * 3
     path.with_suffix(".partial").write_bytes(bytes(size * CHUNK))
@@ -128,7 +128,7 @@ def test_pixels_are_within_minus_1_and_1() -> None:
 
 
 def test_latents_are_what_the_codec_gives(path: Path, tmp_path: Path) -> None:
-    clips, model = Clips(path, SOURCE), codec()
+    clips, model = StoryClips(path, SOURCE), codec()
     latents = encode_clips(tmp_path / "latents.f16", model, clips)
     assert len(latents) == SOURCE.count
     wanted = model.encode(to_pixels(torch.stack([clips.pixels(i) for i in (9, 0)])))
@@ -136,7 +136,7 @@ def test_latents_are_what_the_codec_gives(path: Path, tmp_path: Path) -> None:
 
 
 def test_encoding_that_was_cut_off_goes_on_and_gives_the_same_bytes(path: Path, tmp_path: Path) -> None:
-    clips, heard = Clips(path, SOURCE), []
+    clips, heard = StoryClips(path, SOURCE), []
     encode_clips(tmp_path / "whole.f16", codec(), clips)
 
     def cut(done: int, of: int) -> None:
@@ -154,7 +154,7 @@ def test_encoding_that_was_cut_off_goes_on_and_gives_the_same_bytes(path: Path, 
 
 
 def test_latents_of_another_codec_are_made_again(path: Path, tmp_path: Path) -> None:
-    clips, target, heard = Clips(path, SOURCE), tmp_path / "latents.f16", []
+    clips, target, heard = StoryClips(path, SOURCE), tmp_path / "latents.f16", []
     encode_clips(target, codec(), clips)
     first = sha(target)
     encode_clips(target, codec(), clips, lambda *_: pytest.fail("encoded again"))
@@ -169,7 +169,7 @@ def test_latents_of_another_codec_are_made_again(path: Path, tmp_path: Path) -> 
 
 
 def test_what_was_begun_with_another_codec_is_not_gone_on_with(path: Path, tmp_path: Path) -> None:
-    clips, target = Clips(path, SOURCE), tmp_path / "latents.f16"
+    clips, target = StoryClips(path, SOURCE), tmp_path / "latents.f16"
 
     def cut(done: int, of: int) -> None:
         raise Cut

@@ -25,7 +25,7 @@ from vitascope.errors import BadRecipe, BadRun
 from vitascope.recipe import RECIPES, STAGES
 from vitascope.shot import Shot
 from vitascope.training import checkpoint
-from vitascope.training import run as module
+from vitascope.training.folder import locked
 from vitascope.training.run import Stopped, train_recipe
 
 SAVE_EVERY = 2
@@ -158,7 +158,7 @@ def test_a_recipe_that_cannot_be_read_is_told(unbroken: Path, recipe: str, tmp_p
 
 
 def test_the_lock_names_its_owner(recipe: str, tmp_path: Path) -> None:
-    with module._locked(tmp_path), pytest.raises(BadRun, match=f"process {os.getpid()} is training in this folder"):
+    with locked(tmp_path), pytest.raises(BadRun, match=f"process {os.getpid()} is training in this folder"):
         train_recipe(recipe, tmp_path)
     assert not (tmp_path / "recipe.json").exists()
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "sheet": "make a film of every line of a file, all on one picture",
     "storybook": "show the drawn world that models learn",
     "models": "list the models that are here",
+    "data": "examine a folder of films before training on it",
     "train": "train a model from a recipe",
     "evaluate": "measure a model",
 }

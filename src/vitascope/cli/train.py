@@ -18,7 +18,13 @@ from vitascope.cli.stopping import Stopped
 class Command:
     """Train a model from a recipe, and print the folder of its weights.
 
+    With --from it goes on from a bundle: what the recipe leaves out is as there, and only the stages that the recipe or
+    --stage names are trained. With --data it learns from a folder of films instead of the storybook; vitascope data
+    examines one first.
+
     vitascope train tiny
+
+    vitascope train finetune --from storybook --data my-films
 
     vitascope train storybook-mini --out runs/mine --resume
 
@@ -29,8 +35,12 @@ class Command:
     """A shipped recipe's name, or a TOML file."""
     out: Folder = None
     """The folder of the run; runs/NAME if not given."""
+    data: Folder = None
+    """A folder of films and captions to learn from."""
+    from_: Annotated[str | None, word("MODEL"), tyro.conf.arg(name="from", help_behavior_hint="")] = None
+    """A shipped model's name or a bundle's folder to go on from."""
     resume: Flag = False
-    """Go on with the run that is in the folder."""
+    """Go on with the run that is in the folder; it remembers --data and --from."""
     stage: Text = None
     """Only these stages, with commas: codec,clip,diffusion,decoder."""
     minutes: Real = None
@@ -54,8 +64,11 @@ def run(command: Command) -> None:
                 Path(command.out) if command.out else None,
                 command.resume,
                 stages,
+                data=Path(command.data) if command.data else None,
+                start=command.from_,
                 device=str(choose_device(device)),
                 watch=lambda doing, step, of, figures: told.step(doing, step, of, **figures),
+                warn=told.warn,
                 minutes=minutes,
             )
         except training.Stopped as error:

@@ -1,24 +1,72 @@
-"""Rendered clips on disk: one flat file of bytes, read through a memory map, and what it holds beside it."""
+"""Clips on disk: one flat file of bytes, read through a memory map, and what it holds beside it."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vitascope.errors import BadRun
-from vitascope.storybook import Scene, render, scene
+from vitascope.storybook import Scene, caption, plain, render, scene
 from vitascope.storybook.scenes import Split
 from vitascope.storybook.worlds import DEFAULT
 
 CHUNK = 32
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class Origin(Protocol):
+    """What clips are and where they are from; the same words for the same bytes."""
+
+    @property
+    def count(self) -> int: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+
+
+class Clips(Protocol):
+    """Captioned clips of one shape, to learn from."""
+
+    @property
+    def source(self) -> Origin:
+        """Their shape and number; its `repr` names their content."""
+        ...
+
+    @property
+    def prompts(self) -> Sequence[str]:
+        """What previews ask for; nothing where the usual prompts will do."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def view(self, index: int) -> Pixels:
+        """Clip `index` where it lies on disk, uint8 [t h w c]: only what is cut out of it is read."""
+        ...
+
+    def pixels(self, index: int) -> Tensor:
+        """Clip `index`, uint8 [t h w c]."""
+        ...
+
+    def caption(self, index: int, epoch: int = 0) -> str:
+        """A true caption of clip `index`, in other words for each epoch where there are any."""
+        ...
+
+    def plain(self, index: int) -> str:
+        """The caption of clip `index` that says the most."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,8 +82,10 @@ class Source:
     world: str = DEFAULT
 
 
-class Clips:
-    """Captioned clips of one shape: `pixels(i)` is uint8 [t h w c], `scene(i)` says what it shows."""
+class StoryClips:
+    """Clips of the storybook; `scene(i)` says what clip i shows."""
+
+    prompts: Sequence[str] = ()
 
     def __init__(self, path: Path, source: Source) -> None:
         self.source = source
@@ -49,6 +99,18 @@ class Clips:
         """The scene that clip `index` was rendered from."""
         return scene(self.source.seed, index, self.source.split, self.source.world)
 
+    def caption(self, index: int, epoch: int = 0) -> str:
+        """Caption number `epoch` of clip `index`."""
+        return caption(self.scene(index), epoch)
+
+    def plain(self, index: int) -> str:
+        """The canonical caption of clip `index`."""
+        return plain(self.scene(index))
+
+    def view(self, index: int) -> Pixels:
+        """Clip `index` on disk, uint8 [t h w c]."""
+        return self.bytes[index]
+
     def pixels(self, index: int) -> Tensor:
         """Clip `index`, uint8 [t h w c]."""
         return torch.from_numpy(np.array(self.bytes[index]))
@@ -56,7 +118,7 @@ class Clips:
 
 def story_clips(
     path: Path, source: Source, watch: Callable[[int, int], None] | None = None, device: str = "cpu"
-) -> Clips:
+) -> StoryClips:
     """The storybook's clips, rendered to `path` unless they are there already.
 
     Rendering that was cut off goes on from the last whole chunk; `watch(done, of)` hears of each. Raises BadRun when the
@@ -74,7 +136,7 @@ def story_clips(
                 f"{path}: it has {path.stat().st_size:,} bytes and {source.count:,} clips take {size * source.count:,}; "
                 "delete it, to have them rendered again."
             )
-        return Clips(path, source)
+        return StoryClips(path, source)
     path.parent.mkdir(parents=True, exist_ok=True)
     if read_label(label) != asdict(source):
         partial.unlink(missing_ok=True)
@@ -95,7 +157,7 @@ def story_clips(
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
-    return Clips(path, source)
+    return StoryClips(path, source)
 
 
 def _fits(folder: Path, need: int) -> None:

@@ -30,11 +30,11 @@ MOMENTS = 5
 
 def preview(folder: Path, stage: str, system: System, state: State, task: Task, step: int) -> None:
     """Write `<stage>-<step>.png`, seen through the averaged weights. CLIP has nothing to look at."""
-    with _averaged(state):
+    with averaged(state):
         if isinstance(task, CodecTask):
             rows = _reconstructions(task)
         elif isinstance(task, DiffusionTask):
-            rows = samples(system, PROMPTS)
+            rows = samples(system, task.clips.prompts[: len(PROMPTS)] or PROMPTS)
         else:
             return
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,8 @@ def _moments(film: Tensor) -> Tensor:
 
 
 @contextmanager
-def _averaged(state: State) -> Iterator[None]:
+def averaged(state: State) -> Iterator[None]:
+    """Within it a stage's model has its averaged weights and is in its mode of use."""
     model = state.model
     raw = {name: p.detach().clone() for name, p in model.named_parameters()}
     state.average.copy_to(model)

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-import dataclasses
-import fcntl
-import hashlib
 import json
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from vitascope import bundle
 from vitascope.bundle import System
-from vitascope.data import Clips, encode_clips, story_clips
+from vitascope.data import Clips, Listing, encode_clips, listing, own_clips, story_clips
 from vitascope.data.clips import Source, to_pixels
 from vitascope.data.latents import identity
+from vitascope.data.own import Own, check_unchanged, kept_entries
+from vitascope.data.survey import unknown_words
+from vitascope.engine import find
 from vitascope.errors import BadRecipe, BadRun, nearest
+from vitascope.media.fitting import Measure
 from vitascope.physics.noise import key
 from vitascope.recipe import STAGES, Recipe, StageSettings
-from vitascope.storybook import vocabulary
 from vitascope.text import Words
 from vitascope.training import checkpoint
+from vitascope.training.beginning import begun, complete, described, fresh, words_of
+from vitascope.training.folder import START, Beginning, beginning_of, locked, remember
+from vitascope.training.held_out import held_out_loss, measuring
 from vitascope.training.loop import Report, State, train
 from vitascope.training.preview import preview
 from vitascope.training.tasks import ClipTask, CodecTask, DiffusionTask
 
 Watch = Callable[[str, int, int, dict[str, float]], None]
 """Hears (what is being done, done, of, figures)."""
+
+Warn = Callable[[str], None]
+"""Hears a sentence about what does not stop the run and should be known."""
 
 Stopping = Callable[[], str | None]
 """Why the run is to stop now, or None."""
@@ -54,14 +59,19 @@ def _never() -> None:
 
 @dataclass
 class Run:
-    """One training run: a folder, a recipe, the system that grows in it."""
+    """One training run: a folder, a recipe, the system that grows in it, and the films that it learns from."""
 
     folder: Path
     recipe: Recipe
     system: System
     device: str
     watch: Watch
+    warn: Warn
     stopping: Stopping = field(default=_never)
+    films: Listing | None = None
+    """Somebody's own; without, clips are rendered from the storybook."""
+    continues: bool = False
+    """Whether the system began with the weights of a bundle."""
 
     def settings(self, stage: str) -> StageSettings:
         """How a stage is trained."""
@@ -71,8 +81,27 @@ class Run:
         """Whether the recipe asks for this stage; the decoder's own is left out where the codec's was enough."""
         return getattr(self.recipe.stages, stage) is not None
 
+    @cached_property
+    def own(self) -> Own | None:
+        """The clips of somebody's own films, read once; what was set aside is told."""
+        if self.films is None:
+            return None
+        path = own_path(self.folder)
+        found = own_clips(path, self.films, measure_of(self.recipe), self._progress("reading films"))
+        for fault in found.faults:
+            self.warn(f"{fault.name} was set aside: {fault.why}")
+        unknown = unknown_words(self.system.text.words, list(found.training.prompts))
+        if unknown:
+            names = ", ".join(f"'{word}'" for word in list(unknown)[:10])
+            self.warn(
+                f"{names}: unknown to the text tower, to which all words that it does not know are one and the same"
+            )
+        return found
+
     def clips(self, stage: str) -> Clips:
         """The stage's clips; stages that want as many share them."""
+        if self.own:
+            return self.own.training
         video = self.recipe.video
         count = self.settings(stage).clips
         source = Source(self.recipe.seed, count, video.frames, video.height, video.width, world=self.recipe.world)
@@ -81,7 +110,20 @@ class Run:
 
     def task(self, stage: str) -> CodecTask | ClipTask | DiffusionTask:
         """The stage's task, with the data that it needs."""
-        settings, clips = self.settings(stage), self.clips(stage)
+        return self._task(stage, self.clips(stage), self.settings(stage), "latents")
+
+    def measured(self, stage: str, state: State) -> Callable[[], float] | None:
+        """What gives the stage's loss on films that are held out, where there are any."""
+        clips = self.own and self.own.held_out
+        if not clips or (stage == "clip" and len(clips) < 2):  # one caption alone is always the nearest
+            return None
+        settings = measuring(self.settings(stage), len(clips))
+        task, seed = self._task(stage, clips, settings, "latents-held-out"), key(self.recipe.seed, stage, 2)
+        return lambda: held_out_loss(task, settings, len(clips), state, seed, self.device)
+
+    def _task(
+        self, stage: str, clips: Clips, settings: StageSettings, latents: str
+    ) -> CodecTask | ClipTask | DiffusionTask:
         seed = key(self.recipe.seed, stage)
         if stage in ("codec", "decoder"):
             return CodecTask(self.system.codec, clips, settings, seed, self.device)
@@ -90,9 +132,9 @@ class Run:
         codec = self.system.codec
         codec.autocast = settings.autocast
         told = self._progress("encoding clips")
-        latents = encode_clips(self.folder / "data" / "latents.f16", codec, clips, told, self.device)
+        encoded = encode_clips(self.folder / "data" / f"{latents}.f16", codec, clips, told, self.device)
         self.system.text.clip.eval().requires_grad_(False)
-        return DiffusionTask(self.system.diffusion, self.system.text, clips, latents, settings, seed, self.device)
+        return DiffusionTask(self.system.diffusion, self.system.text, clips, encoded, settings, seed, self.device)
 
     def module(self, stage: str) -> nn.Module:
         """What a stage trains: of the codec, in its second stage, only what turns latents into pixels."""
@@ -126,32 +168,42 @@ def train_recipe(
     resume: bool = False,
     stages: Sequence[str] | None = None,
     *,
+    data: Path | None = None,
+    start: str | None = None,
     device: str = "cpu",
     watch: Watch | None = None,
+    warn: Warn | None = None,
     minutes: float | None = None,
 ) -> Path:
     """Train a recipe's stages (all of them, unless named) in a run folder; returns the bundle's folder.
 
+    `data` is a folder of films to learn from, instead of the storybook. `start` names a bundle to go on from: what the recipe
+    leaves out is as there, the stages that it names itself are trained, and all others keep the bundle's weights. A run that
+    is resumed remembers both.
+
     Finished stages are kept. Without `resume`, a folder in which something was trained already is refused. Raises BadRecipe,
-    BadRun; Stopped after SIGTERM, or once it has run for so many `minutes`, when the state has been saved.
+    BadRun, BadModel, BadData; Stopped after SIGTERM, or once it has run for so many `minutes`, when the state has been saved.
     """
-    described = complete(Recipe.read(recipe))
-    chosen = list(stages) if stages else list(STAGES)
-    for stage in chosen:
-        if stage not in STAGES:
-            raise BadRecipe(
-                f"stage '{stage}': a recipe has {', '.join(STAGES)}; did you mean '{nearest(stage, STAGES) or STAGES[0]}'?"
-            )
-        if getattr(described.stages, stage) is None and stages:
-            has = ", ".join(name for name in STAGES if getattr(described.stages, name) is not None)
-            raise BadRecipe(f"stage '{stage}': recipe {described.name} has no such stage; it has {has}.")
-    folder = out or Path("runs") / described.name
     if minutes is not None and not 0 < minutes < float("inf"):
         raise BadRun(f"{minutes:g} minutes: a run lasts longer than none; give a number above 0, or leave it out.")
-    with _locked(folder), _stoppable(minutes) as stopping:
-        _remember(folder, described, resume)
-        system = fresh(described).to(device)
-        run = Run(folder, described, system, device, watch or (lambda *_: None), stopping)
+    folder = out or Path("runs") / Recipe.name_of(recipe)
+    base = find(start) if start else folder / START if resume and (folder / START).is_dir() else None
+    about, named = described(recipe, base, start)
+    chosen = _chosen(about, stages, named)
+    before = beginning_of(folder) if resume else Beginning()
+    films = listing(data or Path(before.data or "")).ensure_films() if data or before.data else None
+    asked = Beginning(start, str(films.folder.absolute()) if films else None)
+    words = words_of(base) if base else Words.found_in(f.caption for f in films.films) if films else None
+    about = complete(about, words)
+    with locked(folder), _stoppable(minutes) as stopping:
+        if films and own_path(folder).is_file():
+            check_unchanged(
+                kept_entries(own_path(folder).with_suffix(".json"), measure_of(about)), films, own_path(folder)
+            )
+        remember(folder, about, resume, asked, base)
+        system = (begun(about, folder / START) if base else fresh(about, words)).to(device)
+        watch, warn = watch or (lambda *_: None), warn or (lambda _: None)
+        run = Run(folder, about, system, device, watch, warn, stopping, films, base is not None)
         for stage in STAGES:
             if run.recipe_has(stage):
                 if stage in chosen:
@@ -161,36 +213,46 @@ def train_recipe(
     return folder / "bundle"
 
 
-def complete(recipe: Recipe) -> Recipe:
-    """The recipe with the number of words that the storybook uses."""
-    return recipe.model_copy(
-        update={"text": dataclasses.replace(recipe.text, vocab=len(Words.of(vocabulary(recipe.world))))}
-    )
+def measure_of(recipe: Recipe) -> Measure:
+    """What somebody's own films are cut to."""
+    video = recipe.video
+    return Measure(video.frames, video.height, video.width, video.fps)
 
 
-def fresh(recipe: Recipe) -> System:
-    """The recipe's system before any training: its weights are a function of the recipe's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(recipe.seed, "weights"))
-        return bundle.build(recipe, Words.of(vocabulary(recipe.world)))
+def own_path(folder: Path) -> Path:
+    """Where a run keeps the clips of somebody's own films."""
+    return folder / "data" / "own.u8"
+
+
+def _chosen(recipe: Recipe, stages: Sequence[str] | None, named: Sequence[str]) -> list[str]:
+    """The stages to train: those asked for; else those that a recipe which goes on from a bundle names; else all."""
+    for stage in stages or ():
+        if stage not in STAGES:
+            raise BadRecipe(
+                f"stage '{stage}': a recipe has {', '.join(STAGES)}; did you mean '{nearest(stage, STAGES) or STAGES[0]}'?"
+            )
+        if getattr(recipe.stages, stage) is None:
+            has = ", ".join(name for name in STAGES if getattr(recipe.stages, name) is not None)
+            raise BadRecipe(f"stage '{stage}': recipe {recipe.name} has no such stage; it has {has}.")
+    return list(stages or named or STAGES)
 
 
 def _train_stage(run: Run, stage: str) -> None:
     settings, path = run.settings(stage), run.state_path(stage)
     for needed in NEEDS.get(stage, ()):
-        if not run.state_path(needed).is_file():
+        if not run.continues and not run.state_path(needed).is_file():
             raise BadRun(
                 f"{run.folder}: stage {stage} builds on what stage {needed} learns, which was never trained here; "
                 f"train it first, with --stage {needed}."
             )
-    if stage == "codec" and not path.is_file():
+    if stage == "codec" and not path.is_file() and not run.continues:
         run.system.codec.vae.zero_residuals()
     state = State.fresh(run.module(stage), settings)
     if path.is_file():
         state.restore(checkpoint.load(path))
     if state.step >= settings.steps:
         return
-    task = run.task(stage)
+    task, measured = run.task(stage), run.measured(stage, state)
     started, first = time.monotonic(), state.step
     about = {"stage": stage, "recipe": run.recipe.name}
     with (run.folder / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -213,6 +275,10 @@ def _train_stage(run: Run, stage: str) -> None:
                 )
             if report.step % settings.preview_every == 0 or done:
                 preview(run.folder / "previews", stage, run.system, state, task, report.step)
+                if measured:
+                    figures = {"held out": measured()}
+                    log.write(json.dumps({"stage": stage, "step": report.step, **figures}) + "\n")
+                    run.watch(f"training {stage}", report.step, settings.steps, figures)
 
 
 def _figures(reports: Sequence[Report], speed: float) -> dict[str, float]:
@@ -257,58 +323,6 @@ def _whiten(run: Run) -> None:
     codec.whiten(torch.cat(chunks))
     held = torch.frombuffer(bytearray(weights), dtype=torch.uint8)
     checkpoint.save(path, {"mean": codec.mean, "std": codec.std, "weights": held}, {"stage": "codec"})
-
-
-def _remember(folder: Path, recipe: Recipe, resume: bool) -> None:
-    path = folder / "recipe.json"
-    if path.is_file():
-        if not resume:
-            raise BadRun(
-                f"{folder}: a run is there already; add --resume to go on with it, or give another --out folder."
-            )
-        if _identity(path) != _identity_of(json.loads(recipe.json())):
-            raise BadRun(
-                f"{folder}: the run there was started from another recipe; give another --out folder, or that recipe."
-            )
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(recipe.json(), encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _identity(path: Path) -> str:
-    try:
-        return _identity_of(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError) as error:
-        raise BadRun(
-            f"{path}: it cannot be read ({error}), so what is trained there is not known; give another --out folder."
-        ) from error
-
-
-def _identity_of(table: dict[str, Any]) -> str:
-    # Lengths may be changed between two parts of a run; what the weights mean may not.
-    kept = {k: v for k, v in table.items() if k not in {"stages", "defaults"}}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        opened = (folder / "run.lock").open("a+", encoding="utf-8")
-    except OSError as error:
-        raise BadRun(f"{folder}: nothing can be written there ({error}); give another --out folder.") from error
-    with opened as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            raise BadRun(
-                f"{folder}: process {lock.read().strip()} is training in this folder; wait for it, or give another --out folder."
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from vitascope.diffusion import Diffusion
 from vitascope.models.clip import contrastive
 from vitascope.physics.noise import Noise, key
 from vitascope.recipe import StageSettings
-from vitascope.storybook import caption, plain
 from vitascope.text import ClipText
 
 
@@ -60,7 +59,8 @@ class CodecTask:
         return to_pixels(crops.to(self.device))
 
     def _crop(self, index: int, span: int, step: int, row: int) -> Tensor:
-        frames, height, width, _ = self.clips.bytes.shape[1:]
+        source = self.clips.source
+        frames, height, width = source.frames, source.height, source.width
         side = self.settings.crop
         rows, columns = (height, width) if side is None else (min(side, height), min(side, width))
         draw = key(self.seed, f"crop {row}", step)
@@ -69,7 +69,7 @@ class CodecTask:
             (draw >> 16) % (width - columns + 1),
             (draw >> 32) % (frames - span + 1),
         )
-        cut = self.clips.bytes[index, start : start + span, top : top + rows, left : left + columns]
+        cut = self.clips.view(index)[start : start + span, top : top + rows, left : left + columns]
         return torch.tensor(cut)
 
     def loss(self, batch: Tensor, *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -111,7 +111,7 @@ class ClipTask:
         spans = self.settings.frames or (frames,)
         count = min(spans[step % len(spans)], frames)
         chosen = torch.linspace(0, frames - 1, count).round().long().tolist()
-        pixels = torch.stack([torch.tensor(self.clips.bytes[i][chosen]) for i in indices])
+        pixels = torch.stack([torch.tensor(self.clips.view(i)[chosen]) for i in indices])
         return to_pixels(pixels.to(self.device)), captions(self.clips, indices, epochs)
 
     def loss(self, batch: tuple[Tensor, list[str]], *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -153,7 +153,7 @@ class DiffusionTask:
             if self._happens("drop", row, step, self.settings.dropout):
                 prompts[row] = ""
             elif self._happens("plain", row, step, self.settings.plain):
-                prompts[row] = plain(self.clips.scene(index))
+                prompts[row] = self.clips.plain(index)
         return self.latents.batch(indices).to(self.device), prompts
 
     def _happens(self, what: str, row: int, step: int, share: float) -> bool:
@@ -169,5 +169,5 @@ class DiffusionTask:
 
 
 def captions(clips: Clips, indices: Sequence[int], epochs: Sequence[int]) -> list[str]:
-    """A caption of each clip; each epoch says it in other words."""
-    return [caption(clips.scene(i), epoch) for i, epoch in zip(indices, epochs)]
+    """A caption of each clip; each epoch says it in other words, where there are any."""
+    return [clips.caption(i, epoch) for i, epoch in zip(indices, epochs)]

@@ -1,0 +1,150 @@
+"""A run's folder: one process at a time, one recipe, one beginning.
+
+`start/` is a copy of the bundle that the run began from, so that it goes on from the same weights wherever the bundle went;
+`beginning.json` tells its name, and which folder of films is learned from.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vitascope import bundle
+from vitascope.errors import BadRun
+from vitascope.recipe import Recipe
+
+BEGINNING, START, RECIPE = "beginning.json", "start", "recipe.json"
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a run began with: a bundle by the name that was given, or fresh weights; films in a folder, or the storybook."""
+
+    bundle: str | None = None
+    data: str | None = None
+
+
+def beginning_of(folder: Path) -> Beginning:
+    """What the run in a folder began with; nothing where there is none. Raises BadRun when that cannot be read."""
+    path = folder / BEGINNING
+    try:
+        return Beginning(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return Beginning()
+    except (OSError, ValueError, TypeError) as error:
+        raise BadRun(
+            f"{path}: it cannot be read ({error}), so how the run began is not known; give another --out folder."
+        ) from (error)
+
+
+def remember(folder: Path, recipe: Recipe, resume: bool, asked: Beginning, base: Path | None) -> None:
+    """Note what the run is, or see that it is the one that is there. `base` is the folder of the bundle that was asked for.
+
+    Raises BadRun where there is a run and `resume` is False, or the run there was begun with something else.
+    """
+    path = folder / RECIPE
+    if path.is_file():
+        if not resume:
+            raise BadRun(
+                f"{folder}: a run is there already; add --resume to go on with it, or give another --out folder."
+            )
+        _same_beginning(folder, asked, base)
+        if _identity(path) != _identity_of(json.loads(recipe.json())):
+            raise BadRun(
+                f"{folder}: the run there was started from another recipe; give another --out folder, or that recipe."
+            )
+        asked = Beginning(beginning_of(folder).bundle, asked.data)
+    elif base is not None:
+        _keep(base, folder / START)
+    if asked != Beginning():
+        _put(folder / BEGINNING, json.dumps(asdict(asked)) + "\n")
+    _put(path, recipe.json())
+
+
+def _same_beginning(folder: Path, asked: Beginning, base: Path | None) -> None:
+    before = beginning_of(folder)
+    if asked.data and not before.data:
+        raise BadRun(
+            f"{folder}: the run there learns from the storybook; give another --out folder to train on {asked.data}."
+        )
+    if base is None or base == folder / START:
+        return
+    if before.bundle is None:
+        raise BadRun(
+            f"{folder}: the run there began with fresh weights; give another --out folder to begin from {asked.bundle}."
+        )
+    if bundle.digests(base) != bundle.digests(folder / START):
+        raise BadRun(
+            f"{folder}: the run there began from other weights ({before.bundle}) than {asked.bundle} holds now; leave --from "
+            "out to go on from those, or give another --out folder."
+        )
+
+
+def _keep(base: Path, start: Path) -> None:
+    """Copy the files of a bundle, all of them or none."""
+    partial = start.with_name(f".{start.name}.partial")
+    try:
+        for stale in (partial, start):
+            shutil.rmtree(stale, ignore_errors=True)
+        partial.mkdir()
+        for name in (*bundle.FILES, bundle.HASHES):
+            if (base / name).is_file():
+                shutil.copyfile(base / name, partial / name)
+        os.replace(partial, start)
+    except OSError as error:
+        raise BadRun(
+            f"{start}: the weights to begin from could not be copied there ({error}); free some space."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _identity(path: Path) -> str:
+    try:
+        return _identity_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadRun(
+            f"{path}: it cannot be read ({error}), so what is trained there is not known; give another --out folder."
+        ) from error
+
+
+def _identity_of(table: dict[str, Any]) -> str:
+    # Lengths may be changed between two parts of a run; what the weights mean may not.
+    kept = {k: v for k, v in table.items() if k not in {"stages", "defaults"}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder, made if need be, for this process alone. Raises BadRun that names the process which has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / "run.lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise BadRun(f"{folder}: nothing can be written there ({error}); give another --out folder.") from error
+    with opened as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            raise BadRun(
+                f"{folder}: process {lock.read().strip()} is training in this folder; wait for it, or give another --out folder."
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

@@ -1,0 +1,36 @@
+"""The loss on clips that are kept out of training: where it rises while the other falls, the model learns by heart."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+
+from vitascope.physics.noise import Noise, key
+from vitascope.recipe import StageSettings
+from vitascope.training.loop import State, Task
+from vitascope.training.preview import averaged
+
+
+class Measured(Task, Protocol):
+    """A task that makes its own batches."""
+
+    def batch(self, step: int) -> Any: ...
+
+
+def measuring(settings: StageSettings, count: int) -> StageSettings:
+    """A stage's settings for measuring on `count` clips: no caption is dropped, and no clip is twice in a batch."""
+    return settings.model_copy(update={"batch": min(settings.batch, count), "dropout": 0.0})
+
+
+@torch.no_grad()
+def held_out_loss(task: Measured, settings: StageSettings, count: int, state: State, seed: int, device: str) -> float:
+    """The mean loss over `count` clips of the averaged weights, under noise that is the same each time."""
+    total, batches = 0.0, max(1, count // settings.batch)
+    kind = torch.device(device).type
+    with averaged(state):
+        for step in range(batches):
+            noise = Noise(tuple(key(seed, f"held out {row}", step) for row in range(settings.batch)))
+            with torch.autocast(kind, dtype=torch.bfloat16, enabled=settings.autocast):
+                total += float(task.loss(task.batch(step), noise=noise, step=step)[0])
+    return total / batches
