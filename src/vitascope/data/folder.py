@@ -233,7 +233,7 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, Any]]:
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
-        yield reader.line_num, f"this line is no CSV ({error}); mend it: it and what follows are not read."
+        yield reader.reader.line_num, f"this line is no CSV ({error}); mend it: it and what follows are not read."
 
 
 def _film_of(row: Mapping[str, Any], prefix: str, place: Path, files: Mapping[str, Any]) -> str:

@@ -28,8 +28,15 @@ MEMORY = 2 * 2**30
 SECONDS = 300.0
 """Seconds that one film may take, at most."""
 
-# Its own package's folder comes last, and never the folder that it is started in: that may hold somebody's av.py.
-_START = "import sys; sys.path.append(sys.argv[1]); from vitascope.media.confined import serve; serve(int(sys.argv[2]))"
+# The very package that this is, and never what lies in the folder that it is started in: that may hold somebody's av.py.
+_START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import vitascope
+sys.path.pop(0)
+from vitascope.media.confined import serve
+serve(int(sys.argv[2]))
+"""
 
 
 class Confined:

@@ -28,6 +28,7 @@ LONGEST = 3600
 MOST_PIXELS = 8192 * 4352
 """Pixels of a picture, at most: what is called 8K."""
 _MOST_SCALED = 64  # a picture, scaled to cover the window, may be this many times as large as it
+_COVER = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC
 _UNTAGGED, _HD = 2, 720  # a matrix that is not named is that of BT.709 from this many lines on
 
 Matrix = tuple[int, int, int, int]
@@ -103,7 +104,7 @@ def cut(path: Name, measure: Measure, sink: Callable[[Frame], object]) -> Seen:
 def _check(path: Name, container: Any, stream: Any) -> None:
     if container.format.name == "png_pipe":
         raise BadMedia(f"{path}: it is a PNG picture, whatever its name says; give a film.")
-    if "attached_pic" in str(stream.disposition):
+    if stream.disposition.value & _COVER:
         raise BadMedia(f"{path}: there is sound in it and a cover, but no film; give one with moving pictures.")
     _check_size(path, stream.width, stream.height)
 
