@@ -13,11 +13,20 @@ import pytest
 from vitascope.errors import BadRecipe
 from vitascope.recipe import RECIPES, Recipe
 
+BASE = "tiny"
+"""What a recipe that goes on from a bundle is read upon."""
+
 SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
 def table() -> dict[str, Any]:
     return tomllib.loads((RECIPES / "tiny.toml").read_text(encoding="utf-8"))
+
+
+def read(name: str) -> Recipe:
+    """A shipped recipe, whether it stands alone or not."""
+    alone = "network" in tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
+    return Recipe.read(name) if alone else Recipe.upon(name, Recipe.read(BASE))[0]
 
 
 def changed(entry: str, value: object) -> dict[str, Any]:
@@ -43,7 +52,7 @@ def refusal(whole: object) -> str:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_recipe_can_be_used_and_its_header_says_what_it_costs(name: str) -> None:
-    recipe = Recipe.read(name)
+    recipe = read(name)
     text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
     for line in (f"command   vitascope train {name}", "time   ", "score   "):
         assert any(comment.startswith(f"#   {line}") for comment in text.splitlines())
@@ -51,12 +60,12 @@ def test_every_shipped_recipe_can_be_used_and_its_header_says_what_it_costs(name
 
 
 def test_the_recipes_that_there_must_be() -> None:
-    assert {"tiny", "storybook-mini", "storybook"} <= set(SHIPPED)
+    assert {"tiny", "storybook-mini", "storybook", "finetune"} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_json_says_the_same_recipe(name: str) -> None:
-    recipe = Recipe.read(name)
+    recipe = read(name)
     assert Recipe.of(json.loads(recipe.json())) == recipe
 
 

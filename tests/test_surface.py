@@ -51,6 +51,7 @@ SIGNATURES = """
     Noise.uniform(self, purpose: str, index: int, shape: Sequence[int] = (), *, dtype: torch.dtype = torch.float64, device: torch.device | str = cpu) -> Tensor
     Noise.like(self, purpose: str, index: int, x: Tensor) -> Tensor
     Recipe.read(name_or_path: str) -> Recipe
+    Recipe.upon(name_or_path: str, base: Recipe) -> tuple[Recipe, tuple[str, ...]]
     Recipe.of(table: Mapping[str, Any], origin: str = recipe) -> Recipe
     Recipe.json(self) -> str
     Shot.filled(self, defaults: Mapping[str, object]) -> Shot
@@ -79,7 +80,7 @@ FLAGS = {
 
 ERRORS = {
     "BadShot": "VitascopeError", "BadPrompt": "BadShot", "BadModel": "VitascopeError", "BadRecipe": "VitascopeError",
-    "BadMedia": "VitascopeError", "BadRun": "VitascopeError", "Undefined": "VitascopeError",
+    "BadMedia": "VitascopeError", "BadData": "VitascopeError", "BadRun": "VitascopeError", "Undefined": "VitascopeError",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 
 from vitascope.errors import BadMedia
 from vitascope.media import Video, fitting
@@ -143,7 +144,7 @@ def test_a_film_that_was_held_sideways_is_turned_upright(tmp_path: Path, turn: s
     matrix = struct.pack(">9i", a * ONE, b * ONE, 0, c * ONE, d * ONE, 0, 0, 0, 1 << 30)
     changed(path, b"tkhd", 40, matrix)
     shown = wanted(corner[0].numpy())
-    seen, (window,) = taken(path, Measure(5, *shown.shape[:2], 8))
+    seen, (window,) = taken(path, Measure(5, shown.shape[0], shown.shape[1], 8))
     assert (seen.height, seen.width) == shown.shape[:2]
     assert np.abs(window[0].astype(int) - shown).mean() < 4
 
@@ -230,7 +231,7 @@ def sound(path: Path, cover: bool = False) -> Path:
         picture: Any = container.add_stream("png", rate=1) if cover else None
         if picture:
             picture.width, picture.height, picture.pix_fmt = 64, 32, "rgb24"
-            picture.disposition = av.stream.Disposition.attached_pic
+            picture.disposition = Disposition.attached_pic
             container.mux(picture.encode(av.VideoFrame(64, 32, "rgb24")))
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
         silence.sample_rate = 48000
