@@ -167,6 +167,18 @@ def _stop_at_once(*_: object) -> None:
     raise Stopped
 
 
+def test_what_a_killed_process_left_is_of_no_run(base: Path, films: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(base, run / "start")
+    (run / "beginning.json").write_text(json.dumps({"bundle": "gone", "data": str(films)}))
+    with pytest.raises(BadRecipe, match="add --from"):
+        train_recipe("finetune", run, resume=True)
+    with pytest.raises(Stopped):
+        train_recipe("tiny", run, resume=True, watch=_stop_at_once)
+    assert {path.name for path in run.iterdir()} == {"data", "recipe.json", "run.lock"}
+    assert not list((run / "data").glob("own*"))
+
+
 @pytest.mark.parametrize(
     ("head", "entry"),
     [
@@ -236,7 +248,7 @@ def test_own_films_are_learned_from(base: Path, films: Path, tmp_path: Path, ask
     assert len(asked) == 2
     assert all(prompt.startswith("a zebra, take") for prompt in asked[0])
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "held out" in line] == [2, 4]
+    assert [line["step"] for line in lines if "held out" in line] == [0, 2, 4]
 
 
 def test_the_loss_on_what_is_held_out_is_of_the_averaged_weights_and_changes_nothing(
@@ -254,7 +266,7 @@ def test_the_loss_on_what_is_held_out_is_of_the_averaged_weights_and_changes_not
         for folder in made
     ]
     assert losses[0][-1] == losses[1][-1] is not None
-    assert len({loss for loss in losses[0] if loss is not None}) == 4
+    assert len({loss for loss in losses[0] if loss is not None}) == 5
 
 
 def test_a_run_on_films_that_is_stopped_anywhere_ends_in_the_same_weights(

@@ -32,6 +32,11 @@ class Beginning:
     data: str | None = None
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a run began in the folder. What is noted of a beginning counts from then on."""
+    return (folder / RECIPE).is_file()
+
+
 def beginning_of(folder: Path) -> Beginning:
     """What the run in a folder began with; nothing where there is none. Raises BadRun when that cannot be read."""
     path = folder / BEGINNING
@@ -50,23 +55,25 @@ def remember(folder: Path, recipe: Recipe, resume: bool, asked: Beginning, base:
 
     Raises BadRun where there is a run and `resume` is False, or the run there was begun with something else.
     """
-    path = folder / RECIPE
-    if path.is_file():
+    if is_run(folder):
         if not resume:
             raise BadRun(
                 f"{folder}: a run is there already; add --resume to go on with it, or give another --out folder."
             )
         _same_beginning(folder, asked, base)
-        if _identity(path) != _identity_of(json.loads(recipe.json())):
+        if _identity(folder / RECIPE) != _identity_of(json.loads(recipe.json())):
             raise BadRun(
                 f"{folder}: the run there was started from another recipe; give another --out folder, or that recipe."
             )
         asked = Beginning(beginning_of(folder).bundle, asked.data)
-    elif base is not None:
-        _keep(base, folder / START)
+    else:  # what a process left that was killed here is of no run
+        (folder / BEGINNING).unlink(missing_ok=True)
+        shutil.rmtree(folder / START, ignore_errors=True)
+        if base is not None:
+            _keep(base, folder / START)
     if asked != Beginning():
         _put(folder / BEGINNING, json.dumps(asdict(asked)) + "\n")
-    _put(path, recipe.json())
+    _put(folder / RECIPE, recipe.json())
 
 
 def _same_beginning(folder: Path, asked: Beginning, base: Path | None) -> None:
@@ -92,8 +99,7 @@ def _keep(base: Path, start: Path) -> None:
     """Copy the files of a bundle, all of them or none."""
     partial = start.with_name(f".{start.name}.partial")
     try:
-        for stale in (partial, start):
-            shutil.rmtree(stale, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         for name in (*bundle.FILES, bundle.HASHES):
             if (base / name).is_file():

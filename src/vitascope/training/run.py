@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TextIO
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ from vitascope.recipe import STAGES, Recipe, StageSettings
 from vitascope.text import Words
 from vitascope.training import checkpoint
 from vitascope.training.beginning import begun, complete, described, fresh, words_of
-from vitascope.training.folder import START, Beginning, beginning_of, locked, remember
+from vitascope.training.folder import START, Beginning, beginning_of, is_run, locked, remember
 from vitascope.training.held_out import held_out_loss, measuring
 from vitascope.training.loop import Report, State, train
 from vitascope.training.preview import preview
@@ -187,10 +188,11 @@ def train_recipe(
     if minutes is not None and not 0 < minutes < float("inf"):
         raise BadRun(f"{minutes:g} minutes: a run lasts longer than none; give a number above 0, or leave it out.")
     folder = out or Path("runs") / Recipe.name_of(recipe)
-    base = find(start) if start else folder / START if resume and (folder / START).is_dir() else None
+    goes_on = resume and is_run(folder)
+    base = find(start) if start else folder / START if goes_on and (folder / START).is_dir() else None
     about, named = described(recipe, base, start)
     chosen = _chosen(about, stages, named)
-    before = beginning_of(folder) if resume else Beginning()
+    before = beginning_of(folder) if goes_on else Beginning()
     films = listing(data or Path(before.data or "")).ensure_films() if data or before.data else None
     asked = Beginning(start, str(films.folder.absolute()) if films else None)
     words = words_of(base) if base else Words.found_in(f.caption for f in films.films) if films else None
@@ -257,6 +259,8 @@ def _train_stage(run: Run, stage: str) -> None:
     about = {"stage": stage, "recipe": run.recipe.name}
     with (run.folder / "log.jsonl").open("a", encoding="utf-8") as log:
         lately: list[Report] = []
+        if state.step == 0:
+            _measure(run, log, stage, 0, measured)
         for report in train(task, task.batch, settings, state, seed=key(run.recipe.seed, stage, 1), device=run.device):
             done, why = report.step == settings.steps, run.stopping()
             lately.append(report)
@@ -275,10 +279,15 @@ def _train_stage(run: Run, stage: str) -> None:
                 )
             if report.step % settings.preview_every == 0 or done:
                 preview(run.folder / "previews", stage, run.system, state, task, report.step)
-                if measured:
-                    figures = {"held out": measured()}
-                    log.write(json.dumps({"stage": stage, "step": report.step, **figures}) + "\n")
-                    run.watch(f"training {stage}", report.step, settings.steps, figures)
+                _measure(run, log, stage, report.step, measured)
+
+
+def _measure(run: Run, log: TextIO, stage: str, step: int, measured: Callable[[], float] | None) -> None:
+    """Log the loss on what is held out, where anything is."""
+    if measured:
+        figures = {"held out": measured()}
+        log.write(json.dumps({"stage": stage, "step": step, **figures}) + "\n")
+        run.watch(f"training {stage}", step, run.settings(stage).steps, figures)
 
 
 def _figures(reports: Sequence[Report], speed: float) -> dict[str, float]:
