@@ -276,6 +276,15 @@ def test_a_picture_without_bounds_is_refused(tmp_path: Path, monkeypatch: pytest
     assert "its pictures are 64x32" in no_film(path)
 
 
+def test_a_few_bytes_that_promise_an_endless_picture_are_refused(tmp_path: Path) -> None:
+    # A GIF of 16000x16000: most of a gigabyte as soon as it is unpacked.
+    head = b"GIF89a" + struct.pack("<HHBBB", 16000, 16000, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    picture = b"\x2c" + struct.pack("<HHHHB", 0, 0, 16000, 16000, 0) + b"\x02\x02\x44\x01\0"
+    (tmp_path / "bomb.gif").write_bytes(head + 5 * (b"\x21\xf9\x04\0\x0c\0\0\0" + picture) + b";")
+    assert (tmp_path / "bomb.gif").stat().st_size < 200
+    assert "its pictures are 16000x16000" in no_film(tmp_path / "bomb.gif")
+
+
 def test_a_sliver_is_refused(tmp_path: Path) -> None:
     path = Video(counted(5, height=2, width=1024), 8.0).save(tmp_path / "film.mp4")
     assert "would be a sliver" in no_film(path)
