@@ -99,6 +99,16 @@ def test_the_other_process_may_write_nothing_and_is_gone_in_the_end(film: Path) 
         os.kill(pid, 0)
 
 
+def test_the_other_process_carries_no_torch(film: Path) -> None:
+    with Confined(CLIP) as confined:
+        confined.cut(film, len)
+        assert confined._process
+        maps = Path(f"/proc/{confined._process.pid}/maps")
+        if maps.is_file():
+            assert "avcodec" in (loaded := maps.read_text())
+            assert "libtorch" not in loaded
+
+
 def test_a_module_in_the_folder_is_not_imported(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "av.py").write_text("open('canary', 'w').close()")
     monkeypatch.chdir(tmp_path)

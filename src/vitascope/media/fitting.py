@@ -6,6 +6,7 @@ No torch: this runs in the process that `confined` starts for files that nobody 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import repeat
@@ -191,13 +192,22 @@ class _Film:
         if self.container.format.name == "gif":
             whole = is_whole(self.path, self.container, self.stream, self.frames, float(self.end))
         else:
-            own = self.stream.duration and float(self.stream.duration * self.stream.time_base)
-            promised = [seconds for seconds in (own, (self.container.duration or 0) / 1e6) if seconds]
-            alone = len(self.container.streams) == 1  # else the duration may be that of the sound
-            slack = 1.5 * float(1 / self.rate) + (0.0 if alone else 0.5)
-            whole = not promised or min(promised) - self.seconds <= slack
+            promised = self._promised()
+            whole = promised is None or promised - self.seconds <= 1.5 * float(1 / self.rate)
         if not whole:
             raise BadMedia(f"{self.path}: it ends too early, after frame {self.frames}; fetch or make the file again.")
+
+    def _promised(self) -> float | None:
+        """The seconds that the file says its pictures last, or None where it does not tell."""
+        told = []
+        if self.stream.duration:
+            told.append(float(self.stream.duration * self.stream.time_base))
+        tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", self.stream.metadata.get("DURATION", ""))  # Matroska's
+        if tag:
+            told.append(3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3]))
+        if self.container.duration and (told or len(self.container.streams) == 1):  # alone it may be that of the sound
+            told.append(self.container.duration / 1e6)
+        return min(told, default=None)
 
 
 def _fitted(path: Name, frame: av.VideoFrame, film: _Film, measure: Measure) -> Frame:

@@ -11,6 +11,9 @@ from vitascope.recipe import StageSettings
 from vitascope.training.loop import State, Task
 from vitascope.training.preview import averaged
 
+MOST = 256
+"""Clips that are measured on, at most: it is done again and again."""
+
 
 class Measured(Task, Protocol):
     """A task that makes its own batches."""
@@ -25,8 +28,8 @@ def measuring(settings: StageSettings, count: int) -> StageSettings:
 
 @torch.no_grad()
 def held_out_loss(task: Measured, settings: StageSettings, count: int, state: State, seed: int, device: str) -> float:
-    """The mean loss over `count` clips of the averaged weights, under noise that is the same each time."""
-    total, batches = 0.0, max(1, count // settings.batch)
+    """The mean loss of the averaged weights over `count` clips (or MOST of them), under noise that is the same each time."""
+    total, batches = 0.0, max(1, min(count, MOST) // settings.batch)
     kind = torch.device(device).type
     with averaged(state):
         for step in range(batches):

@@ -188,31 +188,49 @@ def train_recipe(
     if minutes is not None and not 0 < minutes < float("inf"):
         raise BadRun(f"{minutes:g} minutes: a run lasts longer than none; give a number above 0, or leave it out.")
     folder = out or Path("runs") / Recipe.name_of(recipe)
-    goes_on = resume and is_run(folder)
-    base = find(start) if start else folder / START if goes_on and (folder / START).is_dir() else None
-    about, named = described(recipe, base, start)
-    chosen = _chosen(about, stages, named)
-    before = beginning_of(folder) if goes_on else Beginning()
-    films = listing(data or Path(before.data or "")).ensure_films() if data or before.data else None
-    asked = Beginning(start, str(films.folder.absolute()) if films else None)
-    words = words_of(base) if base else Words.found_in(f.caption for f in films.films) if films else None
-    about = complete(about, words)
+    plan = _plan(recipe, folder, resume and is_run(folder), stages, data, start)
+    about, films = plan.recipe, plan.films
     with locked(folder), _stoppable(minutes) as stopping:
-        if films and own_path(folder).is_file():
-            check_unchanged(
-                kept_entries(own_path(folder).with_suffix(".json"), measure_of(about)), films, own_path(folder)
-            )
-        remember(folder, about, resume, asked, base)
-        system = (begun(about, folder / START) if base else fresh(about, words)).to(device)
+        if films and resume and own_path(folder).is_file():
+            label = own_path(folder).with_suffix(".json")
+            check_unchanged(kept_entries(label, measure_of(about)), films, own_path(folder))
+        remember(folder, about, resume, plan.beginning, plan.base)
+        system = (begun(about, folder / START) if plan.base else fresh(about, plan.words)).to(device)
         watch, warn = watch or (lambda *_: None), warn or (lambda _: None)
-        run = Run(folder, about, system, device, watch, warn, stopping, films, base is not None)
+        run = Run(folder, about, system, device, watch, warn, stopping, films, plan.base is not None)
         for stage in STAGES:
             if run.recipe_has(stage):
-                if stage in chosen:
+                if stage in plan.stages:
                     _train_stage(run, stage)
                 _finish_stage(run, stage)
         bundle.save(folder / "bundle", system)
     return folder / "bundle"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a run is to do, once all that can be refused before anything is written has been looked at."""
+
+    recipe: Recipe
+    stages: tuple[str, ...]
+    beginning: Beginning
+    base: Path | None
+    films: Listing | None
+    words: Words | None
+
+
+def _plan(
+    recipe: str, folder: Path, goes_on: bool, stages: Sequence[str] | None, data: Path | None, start: str | None
+) -> _Plan:
+    """The plan of a run; one that goes on has the bundle and the films that it remembers, where no others are given."""
+    base = find(start) if start else folder / START if goes_on and (folder / START).is_dir() else None
+    about, named = described(recipe, base, start)
+    chosen = _chosen(about, stages, named)
+    remembered = beginning_of(folder).data if goes_on else None
+    films = listing(data or Path(remembered or "")).ensure_films() if data or remembered else None
+    words = words_of(base) if base else Words.found_in(film.caption for film in films.films) if films else None
+    beginning = Beginning(start, str(films.folder.absolute()) if films else None)
+    return _Plan(complete(about, words), chosen, beginning, base, films, words)
 
 
 def measure_of(recipe: Recipe) -> Measure:
@@ -226,7 +244,7 @@ def own_path(folder: Path) -> Path:
     return folder / "data" / "own.u8"
 
 
-def _chosen(recipe: Recipe, stages: Sequence[str] | None, named: Sequence[str]) -> list[str]:
+def _chosen(recipe: Recipe, stages: Sequence[str] | None, named: Sequence[str]) -> tuple[str, ...]:
     """The stages to train: those asked for; else those that a recipe which goes on from a bundle names; else all."""
     for stage in stages or ():
         if stage not in STAGES:
@@ -236,7 +254,7 @@ def _chosen(recipe: Recipe, stages: Sequence[str] | None, named: Sequence[str]) 
         if getattr(recipe.stages, stage) is None:
             has = ", ".join(name for name in STAGES if getattr(recipe.stages, name) is not None)
             raise BadRecipe(f"stage '{stage}': recipe {recipe.name} has no such stage; it has {has}.")
-    return list(stages or named or STAGES)
+    return tuple(stages or named or STAGES)
 
 
 def _train_stage(run: Run, stage: str) -> None:
