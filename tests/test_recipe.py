@@ -147,14 +147,15 @@ def test_a_recipe_upon_another_says_what_differs(tmp_path: Path) -> None:
     path = tmp_path / "upon.toml"
     path.write_text(
         'name = "upon"\n[video]\nfps = 12\n[stages.decoder]\nsteps = 3\nbatch = 1\nclips = 1\nlr = 1e-3\n'
-        "[stages.clip]\nsteps = 2\nbatch = 1\nclips = 1\nlr = 1e-4\n"
+        "[stages.clip]\nsteps = 2\n"
     )
     recipe, stages = Recipe.upon(str(path), base)
     assert Recipe.name_of(str(path)) == recipe.name == "upon"
     assert stages == ("clip", "decoder")
     assert recipe.video == base.video.model_copy(update={"fps": 12.0})
-    assert recipe.stages.clip.frames is None  # a stage is taken whole: nothing of the base's is left in it
-    assert base.stages.clip.frames == (1,)
+    assert recipe.stages.clip == base.stages.clip.model_copy(update={"steps": 2})
+    assert recipe.stages.decoder is not None
+    assert base.stages.decoder is None
     assert recipe.stages.codec == base.stages.codec
     same = {"seed", "codec", "text", "network", "diffusion", "defaults"}
     assert recipe.model_dump(include=same) == base.model_dump(include=same)

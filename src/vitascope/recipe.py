@@ -238,13 +238,10 @@ class Recipe(_Part):
     def upon(name_or_path: str, base: Recipe) -> tuple[Recipe, tuple[str, ...]]:
         """A recipe that goes on from `base`: what it leaves out is as there. Beside it the stages that it names itself.
 
-        A stage is taken whole, other tables entry by entry. Raises BadRecipe.
+        Raises BadRecipe.
         """
         table = _table(name_or_path)
-        whole = base.model_dump(mode="json", exclude={"name"})
-        for name, entries in table.items():
-            before = whole.get(name)
-            whole[name] = before | entries if isinstance(before, dict) and isinstance(entries, dict) else entries
+        whole = _laid_over(base.model_dump(mode="json", exclude={"name"}), table)
         named = table.get("stages")
         stages = tuple(stage for stage in STAGES if stage in named) if isinstance(named, dict) else ()
         return Recipe.of(whole, f"recipe {name_or_path}"), stages
@@ -263,6 +260,15 @@ class Recipe(_Part):
     def json(self) -> str:
         """The recipe as the JSON text that a bundle carries."""
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _laid_over(base: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables, in which an entry of `table` takes the place of that of `base`."""
+    both = dict(base)
+    for name, value in table.items():
+        before = both.get(name)
+        both[name] = _laid_over(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return both
 
 
 def _table(name_or_path: str) -> dict[str, Any]:

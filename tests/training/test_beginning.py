@@ -29,6 +29,7 @@ steps = {}
 batch = 2
 clips = 4
 lr = 1e-3
+muon_lr = 1e-3
 warmup = 1
 log_every = 1
 save_every = 2
@@ -186,8 +187,8 @@ def test_what_a_killed_process_left_is_of_no_run(base: Path, films: Path, tmp_pa
         ("[network]\nheads = 8\n", "network.heads is 8 in the recipe and 4 in the bundle"),
         ("[codec]\nbase = 16\n", "codec.base is 16 in the recipe and 8 in the bundle"),
         (
-            '[text]\ncontext = "words+states"\n[network]\ntext_width = 64\n',
-            r"text.context is 'words\+states' in the recipe and 'states' in the bundle",
+            '[text]\ncontext = "states"\n[network]\ntext_width = 32\n',
+            r"text.context is 'states' in the recipe and 'words\+states' in the bundle",
         ),
         ("[text]\nimage = [64, 64]\n[video]\nheight = 64\n", r"text.image is \(64, 64\) in the recipe and \(32, 64\)"),
     ],

@@ -12,12 +12,13 @@ on it but what is asked to be; to the text tower its name is an unknown word.
 from __future__ import annotations
 
 import argparse
+import itertools
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from vitascope import bundle
@@ -25,9 +26,11 @@ from vitascope.engine import Engine, find
 from vitascope.media import Video, filmstrip, sheet
 from vitascope.shot import Shot
 from vitascope.storybook import Scene, plain, render, scene
-from vitascope.storybook.shapes import SUBJECTS, Part, Subject, circle, convex, ellipse
+from vitascope.storybook.distances import circle, convex, ellipse, inside
+from vitascope.storybook.shapes import REST, SUBJECTS, Limbs, Part, Subject
 
-NAME = "mushroom"
+NAME, UNDERSTUDY = "mushroom", "ball"
+"""The newcomer, and the subject whose scenes and captions it takes over."""
 SEED = 404
 """Of its films: no recipe has this seed."""
 
@@ -42,14 +45,13 @@ PROMPTS = (
 """Of the newcomer, and of two that were there before: what was learned, and what was forgotten."""
 
 
-def mushroom(x: Tensor, y: Tensor) -> list[Part]:
+def mushroom(x: Tensor, y: Tensor, limbs: Limbs = REST) -> list[Part]:
     """A mushroom: a pale stem under half an ellipse of a cap, with dots."""
     stem = convex(x, y, [(-0.2, 0.1), (-0.3, -0.9), (0.3, -0.9), (0.2, 0.1)])
-    cap = torch.maximum(ellipse(x, y, 0, -0.05, 0.92, 0.95), -y - 0.05)
-    parts = [Part("pale", stem), Part("body", cap)]
-    for cx, cy, r in ((-0.45, 0.28, 0.13), (0.05, 0.52, 0.16), (0.48, 0.2, 0.12)):
-        parts.append(Part("mark", torch.maximum(circle(x, y, cx, cy, r), cap), False))
-    return parts
+    cap = inside(ellipse(x, y, 0, -0.05, 0.92, 0.95), -y - 0.05)
+    dots = ((-0.45, 0.28, 0.13), (0.05, 0.52, 0.16), (0.48, 0.2, 0.12))
+    marks = [Part("mark", inside(circle(x, y, cx, cy, r), cap), False) for cx, cy, r in dots]
+    return [Part("pale", stem), Part("body", cap), *marks]
 
 
 @contextmanager
@@ -62,20 +64,29 @@ def visiting() -> Iterator[None]:
         del SUBJECTS[NAME]
 
 
-def scenes(count: int) -> list[Scene]:
-    """Scenes of the newcomer, each in another colour, place and motion as they come."""
-    return [replace(scene(SEED, index), subject=NAME) for index in range(count)]
+def scenes(count: int, world: str) -> list[Scene]:
+    """So many scenes of the newcomer in a world, each in another colour, place and motion as they come."""
+    drawn = (scene(SEED, index, world=world) for index in itertools.count())
+    return [
+        replace(one, subject=NAME) for one in itertools.islice((s for s in drawn if s.subject == UNDERSTUDY), count)
+    ]
+
+
+def caption(shown: Scene) -> str:
+    """What a scene of the newcomer shows."""
+    return re.sub(rf"\b{UNDERSTUDY}(s?)\b", rf"{NAME}\1", plain(replace(shown, subject=UNDERSTUDY)))
 
 
 def films(folder: Path, count: int, model: str | None) -> None:
     """Write `count` films and their captions, in the shape that a model makes."""
-    video = bundle.described(find(model))[0].video
+    recipe, _ = bundle.described(find(model))
+    video = recipe.video
     folder.mkdir(parents=True, exist_ok=True)
-    for index, shown in enumerate(scenes(count)):
+    for index, shown in enumerate(scenes(count, recipe.world)):
         with visiting():
             film = render([shown], frames=video.frames, height=video.height, width=video.width)[0]
         path = Video(film, video.fps).save(folder / f"{NAME}-{index:02d}.mp4")
-        path.with_suffix(".txt").write_text(plain(shown) + "\n", encoding="utf-8")
+        path.with_suffix(".txt").write_text(caption(shown) + "\n", encoding="utf-8")
 
 
 def picture(models: Sequence[str | None], steps: int | None, device: str) -> tuple[Tensor, list[dict[str, object]]]:
