@@ -58,6 +58,7 @@ def test_the_list_of_commands(vitascope: Run) -> None:
         (["inspect", "a", "b"], "one FILE"),
         (["inspect", "a", "--jsn"], "the nearest is --json"),
         (["models", "a"], "takes only flags"),
+        (["data"], "it needs a FOLDER"),
         (["train"], "it needs a RECIPE"),
         (["train", "tiny", "--resum"], "the nearest is --resume"),
         (["train", "no-such-recipe"], "no recipe has this name"),

@@ -136,6 +136,21 @@ def test_work_that_was_cut_off_goes_on_and_gives_the_same_bytes(
     assert sha(path) == sha(whole)
 
 
+def test_a_stop_in_the_middle_of_a_film_is_heeded_at_its_next_window(films: Path, whole: Path, tmp_path: Path) -> None:
+    path, heard = tmp_path / "own.u8", []
+
+    def heed() -> None:
+        heard.append(path.with_suffix(".journal").read_text().count("\n"))
+        if len(heard) == 5:
+            raise Cut
+
+    with pytest.raises(Cut):
+        own_clips(path, listing(films), CLIP, heed=heed)
+    assert heard == [1, 1, 2, 2, 3]  # lines: one for the measure, one for each film that is done
+    clips(films, path)
+    assert sha(path) == sha(whole)
+
+
 def test_what_was_begun_for_other_films_is_not_gone_on_with(films: Path, whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "own.u8"
 

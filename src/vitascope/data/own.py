@@ -106,8 +106,16 @@ class Own:
     faults: tuple[Fault, ...]
 
 
-def own_clips(path: Path, found: Listing, measure: Measure, watch: Callable[[int, int], None] | None = None) -> Own:
+def own_clips(
+    path: Path,
+    found: Listing,
+    measure: Measure,
+    watch: Callable[[int, int], None] | None = None,
+    heed: Callable[[], None] | None = None,
+) -> Own:
     """The clips of a listed folder, cut to `path` unless they are there already; `watch(done, of)` counts films.
+
+    `heed` is called with every window, since a film may be long, and ends the work by what it raises.
 
     Raises BadRun when the clips there are of other films than the folder now holds, or for another recipe, and when the disk
     cannot hold them; BadData when no film can be used.
@@ -124,7 +132,7 @@ def own_clips(path: Path, found: Listing, measure: Measure, watch: Callable[[int
             )
     else:
         try:
-            entries = _read(path, found.ensure_films(), measure, watch)
+            entries = _read(path, found.ensure_films(), measure, watch, heed)
         except OSError as error:
             raise BadRun(f"{path}: the clips could not be written ({error}); free some space and resume.") from error
     return _split(path, measure, entries, found.faults)
@@ -213,15 +221,28 @@ def _digest(path: Path) -> str:
         ) from error
 
 
-def _read(path: Path, found: Listing, measure: Measure, watch: Callable[[int, int], None] | None) -> list[Entry]:
+def _read(
+    path: Path,
+    found: Listing,
+    measure: Measure,
+    watch: Callable[[int, int], None] | None,
+    heed: Callable[[], None] | None,
+) -> list[Entry]:
     """Cut every film to `path`; each that is done goes into a journal, and work that was cut off goes on after the last."""
     partial, journal, label = (path.with_suffix(end) for end in (".partial", ".journal", ".json"))
     path.parent.mkdir(parents=True, exist_ok=True)
     done = _journalled(journal, found.films, measure) if partial.is_file() else []
     with partial.open("r+b" if done else "w+b") as file, journal.open("w", encoding="utf-8") as lines:
         lines.write(json.dumps(list(measure)) + "\n" + "".join(_line(entry) for entry in done))
+        lines.flush()
         place = _cut_back(file, done, measure)
-        for entry in entries(found.films[len(done) :], measure, file.write):
+
+        def take(window: bytes) -> None:
+            file.write(window)
+            if heed:
+                heed()
+
+        for entry in entries(found.films[len(done) :], measure, take):
             done.append(entry)
             place += len(entry.windows) * measure.bytes
             file.seek(place)

@@ -87,8 +87,8 @@ class Run:
         """The clips of somebody's own films, read once; what was set aside is told."""
         if self.films is None:
             return None
-        path = own_path(self.folder)
-        found = own_clips(path, self.films, measure_of(self.recipe), self._progress("reading films"))
+        path, told = own_path(self.folder), self._progress("reading films")
+        found = own_clips(path, self.films, measure_of(self.recipe), told, self._heed)
         for fault in found.faults:
             self.warn(f"{fault.name} was set aside: {fault.why}")
         unknown = unknown_words(self.system.text.words, list(found.training.prompts))
@@ -152,6 +152,11 @@ class Run:
     def state_path(self, stage: str) -> Path:
         """Where a stage's state is kept."""
         return self.folder / f"{stage}.safetensors"
+
+    def _heed(self) -> None:
+        why = self.stopping()
+        if why:
+            raise Stopped(f"{why} while reading a film; those before it are kept; --resume goes on from there")
 
     def _progress(self, what: str) -> Callable[[int, int], None]:
         def told(done: int, of: int) -> None:
