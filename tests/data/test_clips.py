@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from vitascope.codec import VideoCodec
-from vitascope.data import clips as module
+from vitascope.data import rendering
 from vitascope.data.clips import CHUNK, Source, StoryClips, story_clips, to_pixels
 from vitascope.data.latents import ROWS, encode_clips, identity
 from vitascope.errors import BadRun
@@ -67,7 +68,7 @@ def test_nothing_withheld_is_among_training_clips() -> None:
 
 
 def test_clips_are_rendered_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "render", lambda *_, **__: pytest.fail("rendered again"))
+    monkeypatch.setattr(rendering, "render", lambda *_, **__: pytest.fail("rendered again"))
     story_clips(path, SOURCE)
 
 
@@ -188,3 +189,20 @@ def test_identity_hears_of_every_weight() -> None:
         parameter.view(-1)[-1] += 0.1
         assert identity(model) != before
     assert identity(codec(), "a") != identity(codec(), "b")
+
+
+def test_several_processes_draw_the_same_clips_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "WORTHWHILE", 8)
+    jobs: list[rendering.Job] = [(3, range(at, at + 2), "train", "whole", (5, 24, 40)) for at in range(0, 12, 2)]
+    several = rendering.drawn_in_order(jobs, "cpu", 2)
+    assert [next(several) for _ in range(3)] == [rendering.drawn(job) for job in jobs[:3]]
+    several.close()  # whoever stops half-way is not kept waiting for the rest
+    assert list(rendering.drawn_in_order(jobs, "cpu", 1)) == [rendering.drawn(job) for job in jobs]
+
+
+def test_clips_that_were_drawn_otherwise_are_refused(tmp_path: Path) -> None:
+    now = dataclasses.replace(SOURCE, count=2, look=rendering.look("first"))
+    story_clips(tmp_path / "clips.u8", now)
+    story_clips(tmp_path / "clips.u8", now)
+    with pytest.raises(BadRun, match="drew otherwise"):
+        story_clips(tmp_path / "clips.u8", dataclasses.replace(now, look=rendering.look("whole")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -70,6 +71,7 @@ def run(command: Command) -> None:
                 watch=lambda doing, step, of, figures: told.step(doing, step, of, **figures),
                 warn=told.warn,
                 minutes=minutes,
+                workers=os.cpu_count() or 1,
             )
         except training.Stopped as error:
             raise Stopped(str(error)) from error

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitascope.data.rendering import drawn_in_order
 from vitascope.errors import BadRun
-from vitascope.storybook import Scene, caption, plain, render, scene
+from vitascope.storybook import Scene, caption, plain, scene
 from vitascope.storybook.scenes import Split
 from vitascope.storybook.worlds import DEFAULT
 
@@ -80,6 +82,8 @@ class Source:
     width: int
     split: Split = "train"
     world: str = DEFAULT
+    look: str = ""
+    """How the storybook draws (`rendering.look`), where that is to be remembered: clips drawn otherwise are other clips."""
 
 
 class StoryClips:
@@ -117,9 +121,13 @@ class StoryClips:
 
 
 def story_clips(
-    path: Path, source: Source, watch: Callable[[int, int], None] | None = None, device: str = "cpu"
+    path: Path,
+    source: Source,
+    watch: Callable[[int, int], None] | None = None,
+    device: str = "cpu",
+    workers: int = 1,
 ) -> StoryClips:
-    """The storybook's clips, rendered to `path` unless they are there already.
+    """The storybook's clips, rendered to `path` unless they are there already, by up to `workers` processes.
 
     Rendering that was cut off goes on from the last whole chunk; `watch(done, of)` hears of each. Raises BadRun when the
     file there was rendered from something else or is not whole, and when the disk cannot hold it.
@@ -129,7 +137,8 @@ def story_clips(
     if path.is_file():
         if read_label(label) != asdict(source):
             raise BadRun(
-                f"{path}: these clips were rendered for another recipe; give another --out folder, or delete them."
+                f"{path}: these clips were rendered for another recipe, or by a storybook that drew otherwise; give another --out "
+                "folder, or delete them."
             )
         if path.stat().st_size != size * source.count:
             raise BadRun(
@@ -146,14 +155,14 @@ def story_clips(
     with partial.open("r+b" if partial.is_file() else "w+b") as file:
         file.truncate(done * size)
         file.seek(done * size)
-        while done < source.count:
-            indices = range(done, min(done + CHUNK, source.count))
-            scenes = [scene(source.seed, index, source.split, source.world) for index in indices]
-            clips = render(scenes, frames=source.frames, height=source.height, width=source.width, device=device)
-            file.write(clips.cpu().numpy().tobytes())
-            done = indices.stop
-            if watch:
-                watch(done, source.count)
+        shape = (source.frames, source.height, source.width)
+        chunks = [range(at, min(at + CHUNK, source.count)) for at in range(done, source.count, CHUNK)]
+        jobs = [(source.seed, indices, source.split, source.world, shape) for indices in chunks]
+        with closing(drawn_in_order(jobs, device, workers)) as drawn:
+            for indices, clips in zip(chunks, drawn, strict=True):
+                file.write(clips)
+                if watch:
+                    watch(indices.stop, source.count)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)

@@ -21,6 +21,7 @@ from vitascope.data import Clips, Listing, encode_clips, listing, own_clips, sto
 from vitascope.data.clips import Source, to_pixels
 from vitascope.data.latents import identity
 from vitascope.data.own import Own, check_unchanged, kept_entries
+from vitascope.data.rendering import look
 from vitascope.data.survey import unknown_words
 from vitascope.engine import find
 from vitascope.errors import BadRecipe, BadRun, nearest
@@ -73,6 +74,8 @@ class Run:
     """Somebody's own; without, clips are rendered from the storybook."""
     continues: bool = False
     """Whether the system began with the weights of a bundle."""
+    workers: int = 1
+    """Processes that render clips."""
 
     def settings(self, stage: str) -> StageSettings:
         """How a stage is trained."""
@@ -105,9 +108,10 @@ class Run:
             return self.own.training
         video = self.recipe.video
         count = self.settings(stage).clips
-        source = Source(self.recipe.seed, count, video.frames, video.height, video.width, world=self.recipe.world)
+        world = self.recipe.world
+        source = Source(self.recipe.seed, count, video.frames, video.height, video.width, world=world, look=look(world))
         told = self._progress("rendering clips")
-        return story_clips(self.folder / "data" / f"clips-{count}.u8", source, told, self.device)
+        return story_clips(self.folder / "data" / f"clips-{count}.u8", source, told, self.device, self.workers)
 
     def task(self, stage: str) -> CodecTask | ClipTask | DiffusionTask:
         """The stage's task, with the data that it needs."""
@@ -180,12 +184,14 @@ def train_recipe(
     watch: Watch | None = None,
     warn: Warn | None = None,
     minutes: float | None = None,
+    workers: int = 1,
 ) -> Path:
     """Train a recipe's stages (all of them, unless named) in a run folder; returns the bundle's folder.
 
     `data` is a folder of films to learn from, instead of the storybook. `start` names a bundle to go on from: what the recipe
     leaves out is as there, the stages that it names itself are trained, and all others keep the bundle's weights. A run that
-    is resumed remembers both.
+    is resumed remembers both. `workers` is how many processes may render clips; where it is above 1, a script that calls this
+    has to be guarded by `if __name__ == "__main__"`.
 
     Finished stages are kept. Without `resume`, a folder in which something was trained already is refused. Raises BadRecipe,
     BadRun, BadModel, BadData; Stopped after SIGTERM, or once it has run for so many `minutes`, when the state has been saved.
@@ -202,7 +208,7 @@ def train_recipe(
         remember(folder, about, resume, plan.beginning, plan.base)
         system = (begun(about, folder / START) if plan.base else fresh(about, plan.words)).to(device)
         watch, warn = watch or (lambda *_: None), warn or (lambda _: None)
-        run = Run(folder, about, system, device, watch, warn, stopping, films, plan.base is not None)
+        run = Run(folder, about, system, device, watch, warn, stopping, films, plan.base is not None, workers)
         for stage in STAGES:
             if run.recipe_has(stage):
                 if stage in plan.stages:
