@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitascope.data.rendering import drawn_in_order
+from vitascope.data.rendering import Job, drawn_in_order
 from vitascope.errors import BadRun
 from vitascope.storybook import Scene, caption, plain, scene
 from vitascope.storybook.scenes import Split
@@ -157,7 +157,7 @@ def story_clips(
         file.seek(done * size)
         shape = (source.frames, source.height, source.width)
         chunks = [range(at, min(at + CHUNK, source.count)) for at in range(done, source.count, CHUNK)]
-        jobs = [(source.seed, indices, source.split, source.world, shape) for indices in chunks]
+        jobs: list[Job] = [(source.seed, indices, source.split, source.world, shape) for indices in chunks]
         with closing(drawn_in_order(jobs, device, workers)) as drawn:
             for indices, clips in zip(chunks, drawn, strict=True):
                 file.write(clips)
