@@ -134,16 +134,18 @@ def free_folder(out: Path, force: bool) -> Path:
     return out
 
 
-def whole(flag: str, text: str | None, default: int, largest: int) -> int:
-    """A whole number from 1 to `largest`.
+def whole(flag: str, text: str | None, default: int, largest: int, smallest: int = 1) -> int:
+    """A whole number from `smallest` to `largest`.
 
     Raises:
         BadCommand: when `text` is not one.
     """
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= largest:
-        raise BadCommand(f"{flag} {text[:60]!r}: it is a whole number from 1 to {largest}; {default} would do.")
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not smallest <= int(text) <= largest:
+        raise BadCommand(
+            f"{flag} {text[:60]!r}: it is a whole number from {smallest} to {largest}; {default} would do."
+        )
     return int(text)
 
 

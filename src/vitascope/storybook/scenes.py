@@ -10,13 +10,12 @@ frame is 1 high (see `motion`). Rules that keep the labels exact:
 
 from __future__ import annotations
 
-import hashlib
 import random
 from dataclasses import dataclass
 from typing import Literal
 
 from vitascope.physics.noise import key
-from vitascope.storybook.worlds import DEFAULT, HEADED, World, world_of
+from vitascope.storybook.worlds import DEFAULT, HEADED, World, withheld, world_of
 
 Split = Literal["train", "withheld", "any"]
 
@@ -81,12 +80,6 @@ class Scene:
     def change(self) -> str:
         """What changes in the shot, of the subject or around it."""
         return self.beat if self.beat != "none" else self.turn
-
-
-def withheld(subject: str, colour: str, action: str, place: str) -> bool:
-    """Whether this combination is kept out of every training: sha256 of the joined words, modulo 10, is 0."""
-    digest = hashlib.sha256(" ".join((subject, colour, action, place)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") % 10 == 0
 
 
 def _one(draw: random.Random, values: tuple[str, ...]) -> str:
