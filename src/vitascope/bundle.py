@@ -72,10 +72,10 @@ class System:
 def build(recipe: Recipe, words: Words) -> System:
     """A system with fresh weights, as its recipe describes it."""
     settings = recipe.diffusion
-    if recipe.network.text_width != recipe.text.text_width:
+    if recipe.network.text_width != recipe.text.context_width:
         raise BadRecipe(
-            f"recipe {recipe.name}: the network takes text states {recipe.network.text_width} wide and the text tower gives "
-            f"{recipe.text.text_width}; make network.text_width equal to text.text_width"
+            f"recipe {recipe.name}: the network reads tokens {recipe.network.text_width} wide and the text tower gives "
+            f"{recipe.text.context_width}; make network.text_width that"
         )
     density = LogitNormal(settings.mean, settings.std, settings.shift)
     diffusion = Diffusion(DiT(recipe.network), Linear(), settings.predicts, density)

@@ -185,7 +185,7 @@ class Recipe(_Part):
         for name, got, other, wanted in (
             ("network.in_channels", network.in_channels, "codec.z", codec.z),
             ("network.out_channels", network.out_channels, "codec.z", codec.z),
-            ("network.text_width", network.text_width, "text.text_width", text.text_width),
+            ("network.text_width", network.text_width, "what text.context gives", text.context_width),
             ("text.image", text.image, "video's height and width", (video.height, video.width)),
         ):
             if got != wanted:

@@ -101,7 +101,7 @@ class Words:
 
 
 class ClipText(nn.Module):
-    """Our CLIP as a text encoder: `context` is the state of every token, `mask` tells the real ones."""
+    """Our CLIP as a text encoder: `context` is what a network reads of every token, `mask` tells the real ones."""
 
     def __init__(self, config: CLIPConfig, words: Words) -> None:
         super().__init__()
@@ -114,11 +114,13 @@ class ClipText(nn.Module):
         self.words = words
 
     def forward(self, prompts: Sequence[str]) -> Condition:
-        """context [b l d] and mask [b l] of the prompts."""
+        """context [b l d], d being the config's `context_width`, and mask [b l] of the prompts."""
         tokens, mask = self.words.batch(prompts, self.config.text_length)
         device = self.clip.logit_scale.device
         tokens, mask = tokens.to(device), mask.to(device)
         states, _ = self.clip.encode_text(tokens, mask)
+        if self.config.context == "words+states":
+            states = torch.cat((self.clip.encode_words(tokens), states), dim=-1)
         return {"context": states, "mask": mask}
 
     def embed(self, prompts: Sequence[str]) -> Tensor:

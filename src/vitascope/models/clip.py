@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,10 +39,21 @@ class CLIPConfig:
     vision_ffn: int | None = None
     causal: bool = True
     """Whether a token sees only those before it (OpenAI) or all real ones."""
+    context: Literal["states", "words+states"] = "states"
+    """What a diffusion network reads of each token: its state in the sentence, or its word alone and then its state.
+
+    The contrastive loss keeps of a sentence what the mean of a clip's frames shows. Words that hardly move that mean, as
+    "left" or "rises", hardly move the states, and a network could hardly tell them apart.
+    """
     quick_gelu: bool = False
     """x sigmoid(1.702 x), as OpenAI's weights want, or the exact GELU."""
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    @property
+    def context_width(self) -> int:
+        """How wide a token is in the condition."""
+        return 2 * self.text_width if self.context == "words+states" else self.text_width
 
     def __post_init__(self) -> None:
         if self.text_width % self.text_heads or self.vision_width % self.vision_heads:
@@ -228,6 +240,22 @@ class CLIP(nn.Module):
             last = states[torch.arange(len(states), device=tokens.device), position]
         embedding = wide(last.to(compute_dtype(self.text_projection)) @ self.text_projection)
         return states, F.normalize(embedding, dim=-1)
+
+    def encode_words(self, tokens: Tensor) -> Tensor:
+        """Token ids [b l] -> each word in its place before the tower has mixed it with the others, [b l text_width].
+
+        Of zero mean and unit variance, as the states are before the tower's last gain and bias.
+        """
+        x = wide(self.token_embedding(tokens)) + wide(self.positional_embedding[: tokens.shape[1]])
+        return F.layer_norm(x, x.shape[-1:])
+
+    def encode_words(self, tokens: Tensor) -> Tensor:
+        """Token ids [b l] -> each word in its place before the tower mixes it with the others, [b l text_width].
+
+        Of zero mean and unit variance, as the states are before the tower's last gain and bias.
+        """
+        x = wide(self.token_embedding(tokens)) + wide(self.positional_embedding[: tokens.shape[1]])
+        return F.layer_norm(x, x.shape[-1:])
 
     def encode_image(self, frames: Tensor) -> Tensor:
         """Frames [b 3 h w] in [-1, 1], of the config's size -> unit vectors [b embed]."""
