@@ -27,6 +27,14 @@ class Figure:
     """"%" says that the number is a share, to be shown times 100."""
     better: Better = "more"
 
+    def wins(self, value: float | None, other: float | None) -> bool:
+        """Whether a value of this figure is better than another one: more, less, or nearer to that of true films."""
+        if value is None or other is None:
+            return False
+        if self.better == "as true":
+            return self.real is not None and abs(value - self.real) < abs(other - self.real)
+        return value > other if self.better == "more" else value < other
+
     def text(self, value: float | None) -> str:
         """A value of this figure for a person; nothing where there is none."""
         if value is None or value != value:

@@ -109,22 +109,24 @@ def evaluate(
     shown = show(engine, asked, like, watch, film)
     reference = features(probe, real(video, scenes(prompts, split, start=prompts)))
     defaults = engine.defaults | dict(like or {})
-    remembered = memory(shown.made, shown.real, training_clips(engine.recipe), searched, watch)
-    for each in remembered.pairs[:MOST_PAIRS] if pair else ():
-        pair(each, shown.made[each.film], clips_of(training_clips(engine.recipe), [each.clip])[0])
+    clips_learned = training_clips(engine.recipe)
+    remembered = memory(shown.made, shown.real, clips_learned, searched, watch)
+    if pair:
+        for each in remembered.pairs[:MOST_PAIRS]:
+            pair(each, shown.made[each.film], clips_of(clips_learned, [each.clip])[0])
     return Result(
         model=engine.recipe.name,
         weights=fingerprint(engine.weights),
         walk={name: defaults[name] for name in ("steps", "solver", "guidance", "shift")},
         probe=probe.schooling,
-        fidelity=fidelity(engine, clips, watch=watch),
-        retrieval=retrieval(engine, pool, watch=watch),
         adherence=adherence(shown, probe, split, watch),
         continuity=continuity(shown, probe, video, watch),
         distribution=distribution({name: features(probe, each) for name, each in shown.versions.items()}, reference),
         diversity=diverse(engine, probe, asked[:SPOKEN], seeds, like, watch) if seeds > 1 else None,
         memory=remembered,
         laws=laws(shown, video, watch),
+        fidelity=fidelity(engine, clips, watch=watch),
+        retrieval=retrieval(engine, pool, watch=watch),
     )
 
 
