@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.evaluation.continuity import at_rest, continuity, departures, frozen, identity
+from vitascope.evaluation.continuity import at_rest, continuity, departures, half, identity
 from vitascope.evaluation.films import Shown
 from vitascope.evaluation.laws import still
 from vitascope.evaluation.probe import Probe, ProbeConfig
@@ -107,7 +107,14 @@ def test_a_subject_that_becomes_another_is_told() -> None:
     assert identity(dark, Eyes()).value == 1
     assert identity(turned, Eyes()).value == 0
     assert identity(torch.cat((dark, turned)), Eyes()).hits == 4
-    assert frozen(turned, -1).float().mean() == 255
+
+
+def test_halves_of_a_film_are_whole_films() -> None:
+    count = torch.arange(17)[None, :, None, None, None].expand(2, 17, 2, 2, 3)
+    first, second = (half(count, which)[0, :, 0, 0, 0].tolist() for which in (0, 1))
+    assert (first[0], first[-1], second[0], second[-1]) == (0, 8, 8, 16)
+    assert len(first) == len(second) == 17
+    assert [b - a for a, b in zip(first, second)] == [8] * 17
 
 
 def test_no_scene_at_rest_is_no_figure() -> None:

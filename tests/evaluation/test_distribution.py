@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.evaluation.distribution import diversity, features, frechet, precision_recall, spread
+from vitascope.evaluation.distribution import distribution, diversity, features, frechet, precision_recall, spread
 from vitascope.evaluation.probe import Probe, ProbeConfig
 from vitascope.physics.noise import normal
 from vitascope.storybook import render, scene
@@ -42,6 +42,16 @@ def test_the_frechet_distance_is_a_distance() -> None:
     assert frechet(3 * a, 3 * b) == pytest.approx(9 * frechet(a, b), rel=1e-9)
     few, others = points(5, 4), points(6, 5)
     assert math.isfinite(frechet(few, others)), "fewer films than features: the covariance is singular"
+
+
+def test_a_distribution_is_told_in_units_of_the_reference() -> None:
+    reference, films = points(1, 60), {name: points(k, 60) for k, name in enumerate(("made", "codec", "real"), 2)}
+    told = distribution(films, reference)
+    assert told.made.frechet == pytest.approx(frechet(films["made"], reference) / float(reference.var(0).sum()))
+    wide = distribution({name: 7 * each for name, each in films.items()}, 7 * reference)
+    assert wide.made.frechet == pytest.approx(told.made.frechet)
+    assert (wide.made.precision, wide.codec.recall) == (told.made.precision, told.codec.recall)
+    assert told.films == 60
 
 
 def test_precision_and_recall_tell_apart_what_is_wrong() -> None:

@@ -1,4 +1,4 @@
-"""Continuity: what should not change in a film does not, and its subject is the same from first to last.
+"""Continuity: what should not change in a film does not, and its subject stays the same.
 
 Flicker is told from change by coming back: the distance of a pixel from the median over five frames around it is 0 for
 whatever goes one way, as an edge that passes or a light that fades, and is the flicker itself where a value leaves and
@@ -40,7 +40,8 @@ class Steadiness:
     drift: float | None
     """How far the last quarter of the film is from the first, in levels of 255: the median over what is outside the subject."""
     identity: Share
-    """Films whose first and last frames, each held for a whole film, show the same subject to the probe."""
+    """Films whose first and second half, each at half speed, show the same subject to the probe. That of true films is what
+    the probe can tell."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,15 @@ def departures(pixels: Tensor) -> Tensor:
 
 
 def identity(films: Tensor, probe: Probe, names: Sequence[str] = SUBJECT) -> Share:
-    """The share of films uint8 [n t h w c] whose subject is read the same in the first frame and in the last."""
-    first, last = (probe.read(frozen(films, at)) for at in (0, -1))
+    """The share of films uint8 [n t h w c] whose subject is read the same in the first half and in the second."""
+    first, last = (probe.read(half(films, which)) for which in (0, 1))
     kept = [name for name in names if name in probe.config.attributes]
     return Share(sum(all(a[n] == b[n] for n in kept) for a, b in zip(first, last)), len(films))
 
 
-def frozen(films: Tensor, at: int) -> Tensor:
-    """Films in which one frame lasts."""
-    return films[:, at, None].expand_as(films)
+def half(films: Tensor, which: int) -> Tensor:
+    """The first (0) or second (1) half of films [n t h w c] at half their speed, so that they are as long as before: the probe
+    reads a film that goes on better than one that stands still."""
+    frames = films.shape[1]
+    middle = (frames - 1) // 2
+    return films[:, [which * middle + k * middle // max(1, frames - 1) for k in range(frames)]]

@@ -25,7 +25,8 @@ class Likeness:
     """One set of films beside the reference."""
 
     frechet: float
-    """The Frechet distance of Gaussians with the sets' means and covariances (Heusel et al. 2017, arXiv:1706.08500)."""
+    """The Frechet distance of Gaussians with the sets' means and covariances (Heusel et al. 2017, arXiv:1706.08500), beside the
+    reference's variance: 2 is that of two sets which share nothing but their middle and are as wide."""
     precision: float
     """The share of the films that are within the reference's manifold (Kynkaanniemi et al. 2019, arXiv:1904.06991)."""
     recall: float
@@ -49,7 +50,7 @@ class Diversity:
     prompts: int
     seeds: int
     made: float
-    """The mean distance between two films of one prompt."""
+    """The mean distance between two films of one prompt, in the probe's features."""
     world: float
     """The same between as many true films of the prompt's labels, in which all else is free."""
 
@@ -74,8 +75,10 @@ def features(probe: Probe, films: Tensor, rows: int = 16) -> Tensor:
 
 def distribution(films: dict[str, Tensor], reference: Tensor) -> Distribution:
     """From features [n d] of the films "made", "codec" and "real", and of the reference [n d]."""
+    wide = max(1e-12, float(reference.var(0).sum()))
     rows = {
-        name: Likeness(frechet(each, reference), *precision_recall(each, reference)) for name, each in films.items()
+        name: Likeness(frechet(each, reference) / wide, *precision_recall(each, reference))
+        for name, each in films.items()
     }
     return Distribution(len(reference), **rows)
 

@@ -46,19 +46,22 @@ def of_result(result: Result, against: Result | None = None) -> Iterator[Section
     levels = Axis("change", "levels of 255", low=0)
     yield Section(
         "Continuity",
-        "Pixels that no film of the world would change, and the subject in the first frame and in the last.",
+        "Pixels that no film of the world would change, and the subject in the first half of a film and in the second.",
         [
             three("How much changes that should not?", "continuity", ("flicker", "drift"), levels),
-            three("Is the last frame's subject that of the first?", "continuity", ("same subject",), PERCENT),
+            three("Is the subject of the second half that of the first?", "continuity", ("same subject",), PERCENT),
         ],
     )
-    features = Axis("distance in the probe's features", low=0)
-    apart = ("Frechet distance", "diversity of one prompt")
+    beside_spread = Axis("Frechet distance, beside the variance of true films", low=0)
+    apart = Axis("distance in the probe's features", low=0)
     yield Section(
         "Distribution",
         "In the space of the probe's last layer, beside as many true films as there are generated ones.",
         [
-            three("How far are films from true ones, and from each other?", "distribution", apart, features),
+            three(
+                "How far are films from true ones, as a whole?", "distribution", ("Frechet distance",), beside_spread
+            ),
+            three("How far are films of one prompt apart?", "distribution", ("diversity of one prompt",), apart),
             three("Are films plausible, and is everything there?", "distribution", ("precision", "recall"), PERCENT),
         ],
     )
