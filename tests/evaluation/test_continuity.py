@@ -103,7 +103,7 @@ def test_a_background_that_wanders_drifts_and_does_not_flicker() -> None:
 
 def test_a_subject_that_becomes_another_is_told() -> None:
     dark, light = torch.zeros(4, 17, 32, 64, 3, dtype=torch.uint8), torch.full((4, 17, 32, 64, 3), 255).to(torch.uint8)
-    turned = torch.cat((dark[:, :9], light[:, 9:]), 1)
+    turned = torch.cat((dark[:, :8], light[:, 8:]), 1)
     assert identity(dark, Eyes()).value == 1
     assert identity(turned, Eyes()).value == 0
     assert identity(torch.cat((dark, turned)), Eyes()).hits == 4

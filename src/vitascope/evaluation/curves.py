@@ -135,11 +135,11 @@ def header(engine: Engine, probe: Probe, films: int, held: Mapping[str, Any]) ->
 
 
 def world(engine: Engine, probe: Probe, films: int) -> Measured:
-    """How true films measure: as many of the same full captions."""
+    """How true films measure: as many of the same full captions; nothing is as free as the world."""
     shown = scenes(max(1, films // SEEDS))
     true = torch.cat([real(engine.recipe.video, siblings(one, SEEDS)) for one in shown])
     asked = tuple(Asked(plain(one), labels(one)) for one in shown)
-    return judged(probe, Point("world", "", "", asked), true)
+    return replace(judged(probe, Point("world", "", "", asked), true), freedom=1.0)
 
 
 def measured(

@@ -131,10 +131,16 @@ def _tracker(result: Result) -> str:
 
 
 def _laws(result: Result, against: Result | None) -> Iterator[str]:
+    """Of each law how many films have its form, and how far those are from its constants."""
     for law in result.laws.laws:
         own = [row for row in figures(result) if row.name.startswith(f"{law.law}: ") and row.unit == "%"]
-        axis = Axis("share of films, or relative error", "%", low=0)
-        yield _rows(result, against, QUESTIONS.get(law.law, law.law), "laws", [row.name for row in own], axis)
+        shares = [row.name for row in own if row.better == "more"]
+        errors = [row.name for row in own if row.better == "less"]
+        question = QUESTIONS.get(law.law, f"Is the law of what {law.law} obeyed?")
+        yield _rows(result, against, question, "laws", shares, Axis("films", "%", low=0, high=100))
+        if errors:
+            question = f"{law.law.capitalize()}: how far are lawful films from the law?"
+            yield _rows(result, against, question, "laws", errors, Axis("relative error", "%", low=0))
 
 
 class Value(NamedTuple):
