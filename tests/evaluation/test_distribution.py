@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.evaluation.distribution import distribution, diversity, features, frechet, precision_recall, spread
+from vitascope.evaluation.distribution import (
+    distribution,
+    diversity,
+    features,
+    frechet,
+    kernel,
+    precision_recall,
+    spread,
+)
 from vitascope.evaluation.probe import Probe, ProbeConfig
 from vitascope.physics.noise import normal
 from vitascope.storybook import render, scene
@@ -52,6 +60,17 @@ def test_a_distribution_is_told_in_units_of_the_reference() -> None:
     assert wide.made.frechet == pytest.approx(told.made.frechet)
     assert (wide.made.precision, wide.codec.recall) == (told.made.precision, told.codec.recall)
     assert told.films == 60
+
+
+def test_the_kernel_distance_is_0_on_average_for_few_films_of_one_kind() -> None:
+    same = [kernel(points(2 * k, 20), points(2 * k + 1, 20)) for k in range(60)]
+    other = [kernel(points(2 * k, 20) + 0.5, points(2 * k + 1, 20)) for k in range(60)]
+    assert abs(sum(same) / 60) < 0.1
+    assert min(same) < 0 < max(same)
+    assert sum(other) / 60 > 1
+    a, b = points(1, 30), 2 * points(2, 40)
+    assert kernel(5 * a + 3, 5 * b + 3) == pytest.approx(kernel(a, b))
+    assert kernel(a[:1], b) == 0
 
 
 def test_precision_and_recall_tell_apart_what_is_wrong() -> None:

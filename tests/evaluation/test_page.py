@@ -32,7 +32,7 @@ from vitascope.evaluation.steering import CURVES
 def result(weights: str = "aa<b>", hits: int = 7) -> Result:
     some = Share(hits, 10)
     steady = Steadiness(0.5, None, some)
-    like = Likeness(0.4, 0.5, 0.6)
+    like = Likeness(0.4, 0.2, 0.5, 0.6)
     attributes = tuple(Obeyed(n, n != "camera", 0.98, some, some, some, 0.1, {}) for n in ("place", "camera"))
     lawful = Lawful(10, some, some, {"gravity": 1.5, "gravity error": 0.1, "height": 0.4, "right way": 1.0})
     return Result(

@@ -27,6 +27,9 @@ class Likeness:
     frechet: float
     """The Frechet distance of Gaussians with the sets' means and covariances (Heusel et al. 2017, arXiv:1706.08500), beside the
     reference's variance: 2 is that of two sets which share nothing but their middle and are as wide."""
+    kernel: float
+    """The kernel distance (Binkowski et al. 2018, arXiv:1801.01401): 0 on average for films of the reference's own kind,
+    however few they are, which a Frechet distance is not."""
     precision: float
     """The share of the films that are within the reference's manifold (Kynkaanniemi et al. 2019, arXiv:1904.06991)."""
     recall: float
@@ -77,7 +80,7 @@ def distribution(films: dict[str, Tensor], reference: Tensor) -> Distribution:
     """From features [n d] of the films "made", "codec" and "real", and of the reference [n d]."""
     wide = max(1e-12, float(reference.var(0).sum()))
     rows = {
-        name: Likeness(frechet(each, reference) / wide, *precision_recall(each, reference))
+        name: Likeness(frechet(each, reference) / wide, kernel(each, reference), *precision_recall(each, reference))
         for name, each in films.items()
     }
     return Distribution(len(reference), **rows)
@@ -97,6 +100,19 @@ def _gaussian(points: Tensor) -> tuple[Tensor, Tensor]:
     middle = points.mean(0)
     off = points - middle
     return middle, off.T @ off / max(1, len(points) - 1)
+
+
+def kernel(films: Tensor, reference: Tensor) -> float:
+    """The unbiased squared maximum mean discrepancy of sets [n d] and [m d] under the kernel (x y / d + 1)^3, of features that
+    are centred at the reference's mean and have its mean variance. 0 for sets of one point, which say nothing."""
+    middle, width = reference.mean(0), reference.shape[1]
+    unit = reference.var(0).mean().sqrt().clamp(min=1e-12)
+    a, b = (films - middle) / unit, (reference - middle) / unit
+    if min(len(a), len(b)) < 2:
+        return 0.0
+    likeness = [(x @ y.T / width + 1) ** 3 for x, y in ((a, a), (b, b), (a, b))]
+    own = [(k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1)) for k in likeness[:2]]
+    return float(own[0] + own[1] - 2 * likeness[2].mean())
 
 
 def precision_recall(films: Tensor, reference: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:

@@ -52,15 +52,14 @@ def of_result(result: Result, against: Result | None = None) -> Iterator[Section
             three("Is the subject of the second half that of the first?", "continuity", ("same subject",), PERCENT),
         ],
     )
-    beside_spread = Axis("Frechet distance, beside the variance of true films", low=0)
+    whole = ("Frechet distance", "kernel distance")
+    beside_spread = Axis("distance, beside the variance of true films")
     apart = Axis("distance in the probe's features", low=0)
     yield Section(
         "Distribution",
         "In the space of the probe's last layer, beside as many true films as there are generated ones.",
         [
-            three(
-                "How far are films from true ones, as a whole?", "distribution", ("Frechet distance",), beside_spread
-            ),
+            three("How far are films from true ones, as a whole?", "distribution", whole, beside_spread),
             three("How far are films of one prompt apart?", "distribution", ("diversity of one prompt",), apart),
             three("Are films plausible, and is everything there?", "distribution", ("precision", "recall"), PERCENT),
         ],

@@ -72,6 +72,7 @@ def _continuity(result: Result) -> Iterator[Figure]:
 def _distribution(result: Result) -> Iterator[Figure]:
     rows = [getattr(result.distribution, name) for name in ("made", "codec", "real")]
     yield Figure("distribution", "Frechet distance", *(row.frechet for row in rows), better="less")
+    yield Figure("distribution", "kernel distance", *(row.kernel for row in rows), better="less")
     yield Figure("distribution", "precision", *(row.precision for row in rows), unit="%")
     yield Figure("distribution", "recall", *(row.recall for row in rows), unit="%")
     if result.diversity is not None:
