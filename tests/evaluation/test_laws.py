@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from vitascope.evaluation.films import Shown
-from vitascope.evaluation.laws import CLOSE, Fit, bounce, fall, fitted, kind, laws, line, summed
+from vitascope.evaluation.laws import CLOSE, Fit, bounce, fall, fitted, kind, laws, line, rolled, rolling, summed
+from vitascope.evaluation.rolling import turns
 from vitascope.evaluation.scenes import real, scenes
 from vitascope.evaluation.tracking import Path, appearance, missed, places, tracked
 from vitascope.physics.noise import normal
 from vitascope.recipe import ClipShape
 from vitascope.shot import Shot
 from vitascope.storybook import GRAVITY, Scene, track
+from vitascope.storybook.motion import radius, rolling_radius
 
 VIDEO = ClipShape(frames=17, height=64, width=128, fps=8)
 STEP = 0.125
@@ -71,7 +73,9 @@ def test_which_law_follows_from_the_track() -> None:
         elif scene.action in ("falls", "bounces"):
             assert law == scene.action
         else:
-            assert law == ("uniform" if scene.action.startswith("moves") else None)
+            assert law == (
+                "uniform" if scene.action.startswith("moves") else "rolls" if scene.action == "rolls" else None
+            )
 
 
 @pytest.mark.parametrize("gravity", [0.8, 1.6, 3.0])
@@ -115,12 +119,13 @@ def test_what_does_not_fall_is_not_lawful() -> None:
     scene = moving("falls", 1)[0]
     t = seconds()
     x = torch.full((17,), 64.0, dtype=torch.float64)
-    still_ = fitted(Path(x, x, 1.0), scene, VIDEO)
-    rising = fitted(Path(x, 60 - 25 * t, 1.0), scene, VIDEO)
-    shaking = fitted(Path(x, 30 + 20 * normal(2, "y", 0, (17,), dtype=torch.float64), 1.0), scene, VIDEO)
+    film = real(VIDEO, [scene])[0]
+    still_ = fitted(film, Path(x, x, 1.0), scene, VIDEO)
+    rising = fitted(film, Path(x, 60 - 25 * t, 1.0), scene, VIDEO)
+    shaking = fitted(film, Path(x, 30 + 20 * normal(2, "y", 0, (17,), dtype=torch.float64), 1.0), scene, VIDEO)
     assert min(fit.off for fit in (still_, rising, shaking)) > CLOSE
     true = places(scene, VIDEO)
-    assert fitted(Path(true[:, 0], true[:, 1], 1.0), scene, VIDEO).off < 0.003
+    assert fitted(film, Path(true[:, 0], true[:, 1], 1.0), scene, VIDEO).off < 0.003
 
 
 def test_even_motion_and_what_is_not() -> None:
@@ -132,6 +137,57 @@ def test_even_motion_and_what_is_not() -> None:
     assert line(0.8 * t.square(), 0 * t, 1).figures["unevenness"] > 0.05
     assert line(0.8 * t, 0.1 * (9 * t).sin(), 1).figures["crookedness"] > 0.05
     assert math.isinf(line(0 * t, 0 * t, 1).off), "what stays where it is does not move evenly"
+
+
+def test_turns_of_a_picture_that_is_turned() -> None:
+    """Five blots around the middle, turned by a tenth of a radian a frame, one way and the other."""
+    y, x = torch.meshgrid(31.5 - torch.arange(64.0), torch.arange(64.0) - 31.5, indexing="ij")
+    for way in (0.1, -0.23):
+        frames = []
+        for k in range(6):
+            blots = [(0.3, 18.0), (1.1, 11.0), (2.9, 20.0), (4.0, 14.0), (5.5, 17.0)]
+            light = sum(
+                torch.exp(-((x - r * math.cos(a + way * k)) ** 2 + (y - r * math.sin(a + way * k)) ** 2) / 18)
+                for a, r in blots
+            )
+            frames.append((200 * torch.as_tensor(light)).clamp(0, 255).to(torch.uint8))
+        film = torch.stack(frames)[..., None].expand(6, 64, 64, 3)
+        found = turns(film, torch.full((6, 2), 32.0, dtype=torch.float64), 24.0)
+        assert found.tolist() == pytest.approx([way] * 5, abs=0.01)
+    assert turns(film[:1].repeat(3, 1, 1, 1), torch.full((3, 2), 32.0, dtype=torch.float64), 24.0).abs().max() < 1e-6
+
+
+def test_rolling_and_sliding() -> None:
+    t = torch.linspace(0, 1, 17, dtype=torch.float64)
+    turned = torch.full((16,), -0.8 / 0.2 / 16, dtype=torch.float64)
+    fit = rolled(0.8 * t, turned, 0.2, 1)
+    assert (fit.figures["slip"], fit.figures["right way"]) == (pytest.approx(0), 1)
+    assert rolled(0.8 * t, 0.5 * turned, 0.2, 1).figures["slip"] == pytest.approx(0.5)
+    assert rolled(0.8 * t, 0 * turned, 0.2, 1).figures["slip"] == pytest.approx(1), "it slides"
+    assert rolled(0.8 * t, -turned, 0.2, 1).figures["right way"] == 0, "it turns against its way"
+    assert rolled(-0.8 * t, -turned, 0.2, 1).figures["right way"] == 0
+
+
+def test_the_radius_of_rolling_is_that_of_the_world() -> None:
+    for scene in moving("rolls", 6):
+        assert rolling(track(scene, 17)) == pytest.approx(rolling_radius(scene) / radius(scene))
+    assert rolling(track(moving("uniform", 1)[0], 17)) is None
+
+
+def test_true_films_roll_and_films_of_sliding_do_not() -> None:
+    found = moving("rolls", 5)
+    true = real(VIDEO, found)
+    slid = true.clone()  # every frame is the first one, moved as the subject is: it keeps its angle
+    for film, scene in zip(slid, found):
+        at = places(scene, VIDEO)
+        for k in range(1, 17):
+            film[k] = film[0].roll(round(float(at[k, 0] - at[0, 0])), 1)
+    told = laws(shown(found, slid), VIDEO).laws[0]
+    assert told.law == "rolls"
+    assert told.real.figures["slip"] < 0.15
+    assert told.real.figures["right way"] == 1
+    assert told.made.figures["slip"] > 0.7
+    assert told.made.figures["right way"] < 0.7
 
 
 def test_shares_and_spread_of_many_fits() -> None:

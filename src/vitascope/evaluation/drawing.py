@@ -19,6 +19,7 @@ PERCENT = Axis("share", "%", low=0, high=100)
 QUESTIONS = {
     "falls": "Does what falls fall as in this world?",
     "bounces": "Does what bounces obey the same gravity?",
+    "rolls": "Does what rolls move and turn the right way?",
     "uniform": "Is even motion straight and even?",
 }
 """Of the laws; one that is not here is asked for by its name."""

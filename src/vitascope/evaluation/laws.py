@@ -1,4 +1,5 @@
-"""Laws of motion in films: whether what falls falls as the world's gravity says, and what moves evenly moves evenly.
+"""Laws of motion in films: whether what falls falls as the world's gravity says, and what moves evenly moves
+evenly, and what rolls does not slip.
 
 Which films are asked to obey which law follows from the true tracks of their scenes, not from any word: a track with
 stretches of free flight is one of gravity, a straight and even one is of uniform motion. Only scenes whose camera does
@@ -17,10 +18,11 @@ from torch import Tensor
 
 from vitascope.evaluation.films import Shown
 from vitascope.evaluation.progress import Watch
+from vitascope.evaluation.rolling import turns
 from vitascope.evaluation.share import Share
 from vitascope.evaluation.tracking import Path, appearance, missed, tracked
 from vitascope.recipe import ClipShape
-from vitascope.storybook import GRAVITY, Scene, track
+from vitascope.storybook import GRAVITY, Scene, Track, track
 from vitascope.storybook.motion import camera, times
 from vitascope.storybook.pixels import view
 
@@ -72,7 +74,7 @@ def still(shown: Scene, video: ClipShape) -> bool:
 
 
 def kind(shown: Scene, video: ClipShape) -> str | None:
-    """The law that the scene's true track obeys: "falls" (one flight), "bounces" (several), "uniform", or None."""
+    """The law that the scene's true track obeys: "falls" (one flight), "bounces" (several), "rolls", "uniform", or None."""
     if not still(shown, video) or video.frames < 5:
         return None
     truth, moments = track(shown, video.frames), times(video.frames)
@@ -81,8 +83,21 @@ def kind(shown: Scene, video: ClipShape) -> str | None:
     flights = [len(run) for run in "".join("x" if f else " " for f in flying).split() if len(run) >= 2]
     if flights:
         return "bounces" if len(flights) > 1 else "falls"
+    if rolling(truth) is not None:
+        return "rolls"
     even = truth.x.diff(n=2).abs().max() < 1e-6 and truth.y.diff().abs().max() < 1e-6
     return "uniform" if even and abs(float(truth.x[-1] - truth.x[0])) >= FAR else None
+
+
+def rolling(truth: Track) -> float | None:
+    """r of x = -r angle, in radii of the subject, where a true track is one of rolling without slipping."""
+    x, angle = truth.x.diff(), truth.angle.diff()
+    if float(angle.abs().min()) < 1e-3 or abs(float(truth.x[-1] - truth.x[0])) < FAR:
+        return None
+    ratio = -x / angle
+    return (
+        float(ratio[0] / truth.size[0]) if ratio[0] > 0 and float((ratio / ratio[0] - 1).abs().max()) < 1e-3 else None
+    )
 
 
 class Fit(NamedTuple):
@@ -177,14 +192,27 @@ def line(x: Tensor, y: Tensor, way: int) -> Fit:
     return Fit(off_x if abs(distance) > WAY else math.inf, figures)
 
 
-def fitted(path: Path, shown: Scene, video: ClipShape) -> Fit:
-    """A tracked path held against the law of its scene."""
+def rolled(x: Tensor, turned: Tensor, radius: float, way: int) -> Fit:
+    """A path [t] and the turns on it [t - 1] as rolling at one speed on a wheel of this radius, in frame heights."""
+    even = line(x, torch.zeros_like(x), way)
+    distance = float(x[-1] - x[0])
+    slip = abs(1 + radius * float(turned.sum()) / distance) if abs(distance) > WAY else math.inf
+    backwards = float(turned.sum()) * way > 0
+    figures = {"slip": slip, "unevenness": even.figures["unevenness"]}
+    return Fit(even.off, figures | {"right way": float(even.figures["right way"] and not backwards)})
+
+
+def fitted(film: Tensor, path: Path, shown: Scene, video: ClipShape) -> Fit:
+    """A path that was tracked in a film uint8 [t h w c], held against the law of its scene."""
     scale, step = view(video.height, video.width).scale, times(video.frames)[1]
     x, y = path.x / scale, -path.y / scale
-    law = kind(shown, video)
+    law, truth = kind(shown, video), track(shown, video.frames)
+    way = 1 if float(truth.x[-1] - truth.x[0]) > 0 else -1
     if law == "uniform":
-        truth = track(shown, video.frames)
-        return line(x, y, 1 if float(truth.x[-1] - truth.x[0]) > 0 else -1)
+        return line(x, y, way)
+    if law == "rolls":
+        turned = turns(film, torch.stack((path.x, path.y), 1), path.radius)
+        return rolled(x, turned, (rolling(truth) or 0.0) * path.radius / scale, way)
     fit = fall(y, step) if law == "falls" else bounce(y, step)
     error = abs(fit.figures["gravity"] / GRAVITY - 1)
     moved = float(y.max() - y.min()) > WAY  # what stays where it is would fit any gravity
@@ -207,7 +235,7 @@ def laws(shown: Shown, video: ClipShape, watch: Watch | None = None) -> Laws:
             known = appearance(scene, video)
             for name, films in shown.versions.items():
                 path = tracked(films[index], known)
-                fit = fitted(path, scene, video) if path.sure >= SURE else None
+                fit = fitted(films[index], path, scene, video) if path.sure >= SURE else None
                 fits.setdefault((law, name), []).append(fit)
                 if name == "real":
                     off.append(missed(path, scene, video))

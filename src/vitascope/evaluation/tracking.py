@@ -8,6 +8,7 @@ centre is the mean of what differs there from the film's own background. `missed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from vitascope.storybook.pixels import view
 
 BINS = 12  # of each colour channel
 EXAMPLES = 6  # true films that the colours are learned from
+REACH = 1.1  # radii around a centre that are looked at
 CELL = 4  # pixels: how finely the path is sought
 STRIDE = 0.22  # of the picture's height: as far as a subject goes from frame to frame at 17 frames
 
@@ -53,10 +55,12 @@ def numbers(film: Tensor) -> Tensor:
 
 
 class Colours(NamedTuple):
-    """How likely each colour is the subject's, [BINS^3], and the subject's usual radius in pixels."""
+    """How likely each colour is the subject's, [BINS^3]; the subject's usual radius in pixels; and how many pixels of likely
+    colours there are in it, in squares of that radius."""
 
     share: Tensor
     radius: float
+    fill: float
 
 
 def colours(films: Tensor, tracks: Sequence[Tensor]) -> Colours:
@@ -68,7 +72,18 @@ def colours(films: Tensor, tracks: Sequence[Tensor]) -> Colours:
         inside += torch.bincount(which[near < 0.6], minlength=BINS**3)
         outside += torch.bincount(which[near > 1.3], minlength=BINS**3)
     a, b = (_blurred(h / h.sum().clamp(min=1)) for h in (inside, outside))
-    return Colours(a / (a + b + 1e-5), float(torch.cat([t[:, 2] for t in tracks]).median()))
+    known = Colours(a / (a + b + 1e-5), float(torch.cat([t[:, 2] for t in tracks]).median()), 1.0)
+    fills = [
+        areas(known.share[numbers(film)], track[:, :2], track[:, 2]) / track[:, 2].square()
+        for film, track in zip(films, tracks)
+    ]
+    return known._replace(fill=max(1e-3, float(torch.cat(fills).median())))
+
+
+def areas(alike: Tensor, centres: Tensor, radius: Tensor | float) -> Tensor:
+    """Pixels of likely colours around each centre [t 2], [t]."""
+    near = distances(centres, *alike.shape[1:]) / torch.as_tensor(radius, dtype=torch.float64).reshape(-1, 1, 1)
+    return ((alike > 0.5) & (near < REACH)).sum((1, 2)).double()
 
 
 def _blurred(histogram: Tensor) -> Tensor:
@@ -78,12 +93,14 @@ def _blurred(histogram: Tensor) -> Tensor:
 
 
 class Path(NamedTuple):
-    """Where a subject was found: x and y in pixels from the upper left corner, float64 [t] each, and how sure that is: the
-    share of the found place that has the subject's colours, less that of the rest of the picture."""
+    """Where a subject was found: x and y in pixels from the upper left corner, float64 [t] each; how sure that is: the share
+    of the found place that has the subject's colours, less that of the rest of the picture; and the subject's radius in
+    pixels, from its area."""
 
     x: Tensor
     y: Tensor
     sure: float
+    radius: float = 0.0
 
 
 def tracked(film: Tensor, known: Colours) -> Path:
@@ -95,7 +112,8 @@ def tracked(film: Tensor, known: Colours) -> Path:
     near = distances(centres, *film.shape[1:3])
     inside, outside = alike[near < 0.6 * known.radius], alike[near > 1.4 * known.radius]
     sure = float(inside.mean() - outside.mean()) if len(inside) and len(outside) else 0.0
-    return Path(centres[:, 0], centres[:, 1], sure)
+    area = float(areas(alike, centres, known.radius).median())
+    return Path(centres[:, 0], centres[:, 1], sure, math.sqrt(area / known.fill))
 
 
 def _path(alike: Tensor, radius: float) -> Tensor:
@@ -140,7 +158,7 @@ def _centred(film: Tensor, alike: Tensor, centres: Tensor, radius: float) -> Ten
     coloured = ((alike - 0.5) * 2).clamp(0, 1)
     differs = (((pixels - bare).abs().amax(-1) - 0.08) / 0.12).clamp(0, 1)
     weight = torch.where(bare.isnan().any(-1), coloured, (coloured * differs).sqrt())
-    weight = (weight * (near < 1.1 * radius)).double()
+    weight = (weight * (near < REACH * radius)).double()
     total = weight.sum((1, 2))
     x = weight.sum(1) @ (torch.arange(width, dtype=torch.float64) + 0.5)
     y = weight.sum(2) @ (torch.arange(height, dtype=torch.float64) + 0.5)
