@@ -124,8 +124,12 @@ def test_what_does_not_fall_is_not_lawful() -> None:
     rising = fitted(film, Path(x, 60 - 25 * t, 1.0), scene, VIDEO)
     shaking = fitted(film, Path(x, 30 + 20 * normal(2, "y", 0, (17,), dtype=torch.float64), 1.0), scene, VIDEO)
     assert min(fit.off for fit in (still_, rising, shaking)) > CLOSE
+    nodding = Path(x, 30 + 5 * normal(2, "y", 0, (17,), dtype=torch.float64).clamp(-1.5, 1.5), 1.0)
+    assert not any(fit.lawful for fit in (still_, rising, shaking, fitted(film, nodding, scene, VIDEO)))
     true = places(scene, VIDEO)
-    assert fitted(film, Path(true[:, 0], true[:, 1], 1.0), scene, VIDEO).off < 0.003
+    right = fitted(film, Path(true[:, 0], true[:, 1], 1.0), scene, VIDEO)
+    assert right.lawful
+    assert right.off < 0.003
 
 
 def test_even_motion_and_what_is_not() -> None:

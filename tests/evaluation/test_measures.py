@@ -16,8 +16,11 @@ from vitascope.data.clips import to_pixels
 from vitascope.engine import Engine
 from vitascope.errors import BadModel, BadShot
 from vitascope.evaluation.adherence import Adherence, adherence, fits
+from vitascope.evaluation.continuity import continuity
+from vitascope.evaluation.distribution import distribution, features
 from vitascope.evaluation.fidelity import SAME, fidelity, psnr, reconstructed
 from vitascope.evaluation.films import generated, prepared, show
+from vitascope.evaluation.laws import laws
 from vitascope.evaluation.probe import Probe, ProbeConfig, Schooling
 from vitascope.evaluation.report import Result, evaluate
 from vitascope.evaluation.retrieval import found, retrieval
@@ -212,6 +215,19 @@ def test_films_that_are_true_reach_what_the_probe_reads_of_true_films() -> None:
     assert (measured.mean, measured.whole) == (1.0, Share(20, 20))
     assert [film.seed for film in measured.films] == list(range(20))
     assert [film.prompt for film in measured.films] == [plain(s) for s in scenes(20)]
+
+
+def test_films_that_are_true_measure_as_true_films_do() -> None:
+    shown = show(cast(Engine, Perfect(30)), scenes(30))
+    probe = Oracle(30)
+    still = continuity(shown, probe, VIDEO)
+    assert still.made == still.codec == still.real
+    lawful = laws(shown, VIDEO)
+    assert lawful.laws
+    assert all(law.made == law.codec == law.real for law in lawful.laws)
+    reference = features(probe, real(VIDEO, scenes(30, start=30)))
+    alike = distribution({name: features(probe, films) for name, films in shown.versions.items()}, reference)
+    assert alike.made == alike.codec == alike.real
 
 
 def test_films_of_other_scenes_reach_chance() -> None:

@@ -30,6 +30,7 @@ SURE = 0.25
 """How sure a path is at least (`tracking.Path`), for its film to count as tracked."""
 CLOSE = 0.03
 """Frame heights: the root mean square distance from a law's own path below which a film is called lawful."""
+PART = 0.08  # of how far a path goes: it is as near as that, too
 FAR = 0.3  # frame heights that a uniform motion covers at least, to be one
 WAY = 0.1  # frame heights: less than this is no motion
 MOST = 40  # films of a law that are tracked
@@ -101,10 +102,16 @@ def rolling(truth: Track) -> float | None:
 
 
 class Fit(NamedTuple):
-    """How far a path is from the law's (root mean square, frame heights), and the constants that were found."""
+    """How far a path is from the law's (root mean square, frame heights); the constants that were found; how far it goes."""
 
     off: float
     figures: dict[str, float]
+    span: float = math.inf
+
+    @property
+    def lawful(self) -> bool:
+        """Whether the path has the law's form: a small motion has to be nearer to it than a large one."""
+        return self.off <= min(CLOSE, PART * self.span)
 
 
 def fall(y: Tensor, step: float) -> Fit:
@@ -215,8 +222,8 @@ def fitted(film: Tensor, path: Path, shown: Scene, video: ClipShape) -> Fit:
         return rolled(x, turned, (rolling(truth) or 0.0) * path.radius / scale, way)
     fit = fall(y, step) if law == "falls" else bounce(y, step)
     error = abs(fit.figures["gravity"] / GRAVITY - 1)
-    moved = float(y.max() - y.min()) > WAY  # what stays where it is would fit any gravity
-    return Fit(fit.off if moved else math.inf, fit.figures | {"gravity error": error})
+    span = float(y.max() - y.min())  # what stays where it is would fit any gravity
+    return Fit(fit.off if span > WAY else math.inf, fit.figures | {"gravity error": error}, span)
 
 
 def laws(shown: Shown, video: ClipShape, watch: Watch | None = None) -> Laws:
@@ -250,7 +257,7 @@ def laws(shown: Shown, video: ClipShape, watch: Watch | None = None) -> Laws:
 def summed(fits: Sequence[Fit | None]) -> Lawful:
     """The figures of one law, from the fits of its films; None where the subject was not found."""
     found = [fit for fit in fits if fit is not None]
-    lawful = [fit for fit in found if fit.off <= CLOSE]
+    lawful = [fit for fit in found if fit.lawful]
     figures: dict[str, float] = {}
     for name in lawful[0].figures if lawful else ():
         values = torch.tensor([fit.figures[name] for fit in lawful], dtype=torch.float64)
