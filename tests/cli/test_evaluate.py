@@ -87,6 +87,25 @@ def test_nothing_is_replaced_unasked(vitascope: Run, model: Path) -> None:
     assert Result.parse(Path("figures/results.json").read_text())
 
 
+@pytest.mark.parametrize("more", [QUICK, ("--curves", "order")])
+def test_a_page_of_someone_else_is_not_replaced(vitascope: Run, model: Path, more: tuple[str, ...]) -> None:
+    Path("figures").mkdir()
+    Path("figures/page.html").write_text("mine")
+    told = vitascope("evaluate", "--model", model, "--out", "figures", *more)
+    assert (told.code, len(told.err)) == (2, 1)
+    assert "page.html already; " in told.err[0]
+    assert Path("figures/page.html").read_text() == "mine"
+
+
+def test_curves_that_cannot_be_read_are_told(vitascope: Run, model: Path) -> None:
+    Path("figures").mkdir()
+    Path("figures/curves.json").write_bytes(b"\xff\x00 mine")
+    told = vitascope("evaluate", "--model", model, "--out", "figures", "--curves", "order")
+    assert (told.code, len(told.err)) == (2, 1)
+    assert "is not what vitascope evaluate writes" in told.err[0]
+    assert Path("figures/curves.json").read_bytes() == b"\xff\x00 mine"
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [

@@ -17,6 +17,7 @@ from vitascope.engine import Engine
 from vitascope.errors import BadModel, BadShot
 from vitascope.evaluation.adherence import Adherence, adherence, fits
 from vitascope.evaluation.continuity import continuity
+from vitascope.evaluation.curves import measured
 from vitascope.evaluation.distribution import distribution, features
 from vitascope.evaluation.fidelity import SAME, fidelity, psnr, reconstructed
 from vitascope.evaluation.films import generated, prepared, show
@@ -26,6 +27,7 @@ from vitascope.evaluation.report import Result, evaluate
 from vitascope.evaluation.retrieval import found, retrieval
 from vitascope.evaluation.scenes import SEED, real, scenes, siblings
 from vitascope.evaluation.share import Share
+from vitascope.evaluation.steering import CURVES, SOLVERS, STEPS
 from vitascope.physics.solvers import Step
 from vitascope.recipe import ClipShape, Recipe
 from vitascope.shot import Shot
@@ -290,12 +292,20 @@ def test_films_are_those_of_the_engine(engine: Engine) -> None:
         show(engine, shown, {"steps": 0})
 
 
+def test_every_solver_of_the_curves_makes_films(engine: Engine) -> None:
+    fewest = [point for point in CURVES["steps"].points(4) if point.x == min(STEPS)]
+    assert [point.line for point in fewest] == list(SOLVERS)
+    found = [measured(engine, Oracle(1), point, {}) for point in fewest]
+    assert all(point.finite and point.films == 4 for point in found)
+    assert len({point.saturation for point in found}) > 1, "noise on the way is seen, even in films of no training"
+
+
 def test_everything_together_is_deterministic_and_survives_json(engine: Engine) -> None:
     heard: list[tuple[str, int, int]] = []
     seen: list[tuple[int, ...]] = []
     probe = Oracle(3, {"light": 0.5})
 
-    def measured() -> Result:
+    def everything() -> Result:
         return evaluate(
             engine,
             probe,
@@ -309,7 +319,7 @@ def test_everything_together_is_deterministic_and_survives_json(engine: Engine) 
             film=lambda shot, frames: seen.append((shot.seed or 0, *frames.shape)),
         )
 
-    first, again = measured(), measured()
+    first, again = everything(), everything()
     assert first == again
     assert Result.parse(first.json()) == first
     assert first.walk == {"steps": 2, "solver": "euler", "guidance": 2.0, "shift": 3.0}

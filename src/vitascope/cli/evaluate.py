@@ -219,7 +219,9 @@ def _kept(out: Path, engine: Engine, names: Sequence[str]) -> tuple[Result | Non
     from vitascope.bundle import fingerprint
     from vitascope.evaluation import Curves, Result
 
-    texts = {name: (out / name).read_text(encoding="utf-8") for name in names if (out / name).is_file()}
+    texts = {
+        name: (out / name).read_text(encoding="utf-8", errors="replace") for name in names if (out / name).is_file()
+    }
     result, against = (Result.parse(texts[name]) if name in texts else None for name in (RESULTS, AGAINST))
     curves = Curves.parse(texts[POINTS]) if POINTS in texts else None
     for name, each in ((RESULTS, result), (POINTS, curves)):

@@ -102,7 +102,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 def _decades(low: float, high: float) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [m * 10.0**p for p in powers for m in (1, 2, 4, 8)]
+    return [m * 10.0**p for p in powers for m in (1, 2, 5)]
 
 
 def curve(
