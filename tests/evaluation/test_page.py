@@ -16,6 +16,7 @@ from vitascope.evaluation.adherence import Adherence, Obeyed
 from vitascope.evaluation.continuity import Continuity, Steadiness
 from vitascope.evaluation.curves import Curves, Measured
 from vitascope.evaluation.distribution import Distribution, Diversity, Likeness
+from vitascope.evaluation.drawing import TRUE
 from vitascope.evaluation.fidelity import Fidelity
 from vitascope.evaluation.figures import Figure, beside, figures
 from vitascope.evaluation.laws import Law, Lawful, Laws
@@ -149,6 +150,21 @@ def test_the_page_is_one_file_of_its_own() -> None:
         assert CURVES[name].question in text
     assert CURVES["length"].question not in text, "there are no points of it"
     assert "Films left the numbers at 15.0." in text
+
+
+def test_where_there_is_no_true_film_none_is_told() -> None:
+    """What a contradiction shows has no truth to stand beside."""
+    contrary = [
+        Measured(p.name, p.curve, "", p.x, 8, True, Share(8, 10), 0.5, 0.3, None, Share(3, 8), Share(4, 8))
+        for p in CURVES["contradiction"].points(8)
+    ]
+    text = page(curves=replace(curves(), points=tuple(contrary)))
+    (drawn,) = (f for f in re.findall(r"<figure>.*?</figure>", text, re.DOTALL) if "contradicts it?" in f)
+    assert TRUE not in drawn
+    assert sorted(told for _, _, told in circles(drawn)) == [
+        "contradicted, generated films: 50",
+        "said twice alike, generated films: 50",
+    ]
 
 
 def test_a_page_of_curves_alone_and_of_nothing() -> None:

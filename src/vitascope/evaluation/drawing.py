@@ -178,7 +178,7 @@ VALUES = (
         lambda point: 100 * point.first.value if point.first else None,
     ),
     Value(
-        "How many films show what is said last?",
+        "How many films show what contradicts it?",
         Axis("films", "%", low=0, high=100),
         lambda point: 100 * point.last.value if point.last else None,
     ),
@@ -205,8 +205,9 @@ def _curve(told: Curves, name: str, value: Value, points: Sequence[Measured]) ->
         return ""
     level = value.of(told.world)
     if any(isinstance(point.x, str) for point, _ in kept):
-        found = [Row(str(point.x), [number, level]) for point, number in kept]
-        return plots.rows(value.question, value.axis, found, ("generated films", TRUE), TRUE)
+        found = [Row(str(point.x), [number] if level is None else [number, level]) for point, number in kept]
+        series = ("generated films",) if level is None else ("generated films", TRUE)
+        return plots.rows(value.question, value.axis, found, series, None if level is None else TRUE)
     lines: dict[str, list[tuple[float, float]]] = {}
     for point, number in kept:
         lines.setdefault(point.line or "films", []).append((float(point.x), number))
