@@ -23,7 +23,7 @@ from .conftest import make_bundle
 
 CURVE_QUESTION = steering.CURVES["negative"].question
 Run = Callable[..., Any]
-QUICK = ("--prompts", "3", "--seeds", "2", "--steps", "1", "--device", "cpu")
+QUICK = ("--prompts", "3", "--seeds", "2", "--moving", "1", "--steps", "1", "--device", "cpu")
 
 
 def make_probe(folder: Path, frames: int = 5, accuracy: float = 0.97) -> Path:
@@ -114,6 +114,7 @@ def test_curves_that_cannot_be_read_are_told(vitascope: Run, model: Path) -> Non
         (("--probe-steps", "-1"), "a whole number"),
         (("--split", "witheld"), "did you mean withheld"),
         (("--seeds", "0"), "a whole number from 1"),
+        (("--moving", "0"), "a whole number from 1"),
         (("--training", "no"), "a whole number from 1"),
         (("--films", "8"), "give --prompts, or --curves all"),
         (("--curves", "guidence"), "the nearest is guidance"),

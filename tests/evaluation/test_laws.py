@@ -9,8 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.evaluation.films import Shown
-from vitascope.evaluation.laws import CLOSE, Fit, bounce, fall, fitted, kind, laws, line, rolled, rolling, summed
+from vitascope.evaluation.films import Shown, joined
+from vitascope.evaluation.laws import (
+    CLOSE,
+    Fit,
+    bounce,
+    fall,
+    fitted,
+    kind,
+    lawful_scenes,
+    laws,
+    line,
+    rolled,
+    rolling,
+    summed,
+)
 from vitascope.evaluation.rolling import turns
 from vitascope.evaluation.scenes import real, scenes
 from vitascope.evaluation.tracking import Path, appearance, missed, places, tracked
@@ -76,6 +89,23 @@ def test_which_law_follows_from_the_track() -> None:
             assert law == (
                 "uniform" if scene.action.startswith("moves") else "rolls" if scene.action == "rolls" else None
             )
+
+
+def test_scenes_that_obey_a_law_are_found_and_not_asked_for_twice() -> None:
+    found = lawful_scenes(3, "seen", VIDEO, start=100)
+    assert [kind(scene, VIDEO) for scene in found] == ["bounces"] * 3 + ["falls"] * 3 + ["rolls"] * 3 + ["uniform"] * 3
+    assert min(scene.index for scene in found) >= 100
+    assert found[:2] == lawful_scenes(2, "seen", VIDEO, start=100)[:2]
+    assert lawful_scenes(3, "seen", ClipShape(frames=1, height=64, width=128, fps=8)) == []
+
+
+def test_films_one_after_the_other() -> None:
+    a, b = shown(moving("falls", 2)), shown(moving("rolls", 1))
+    both = joined(a, b)
+    assert len(both) == 3
+    assert both.scenes == (*a.scenes, *b.scenes)
+    for name in both.versions:
+        assert torch.equal(both.versions[name], torch.cat((a.versions[name], b.versions[name])))
 
 
 @pytest.mark.parametrize("gravity", [0.8, 1.6, 3.0])

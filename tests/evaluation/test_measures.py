@@ -18,13 +18,14 @@ from vitascope.errors import BadModel, BadShot
 from vitascope.evaluation.adherence import Adherence, adherence, fits
 from vitascope.evaluation.continuity import continuity
 from vitascope.evaluation.curves import measured
-from vitascope.evaluation.distribution import distribution, features
+from vitascope.evaluation.distribution import Likeness, distribution, features
 from vitascope.evaluation.fidelity import SAME, fidelity, psnr, reconstructed
 from vitascope.evaluation.films import generated, prepared, show
 from vitascope.evaluation.laws import laws
 from vitascope.evaluation.probe import Probe, ProbeConfig, Schooling
 from vitascope.evaluation.report import Result, evaluate
 from vitascope.evaluation.retrieval import found, retrieval
+from vitascope.evaluation.rounding import rounded
 from vitascope.evaluation.scenes import SEED, real, scenes, siblings
 from vitascope.evaluation.share import Share
 from vitascope.evaluation.steering import CURVES, SOLVERS, STEPS
@@ -223,13 +224,20 @@ def test_films_that_are_true_measure_as_true_films_do() -> None:
     shown = show(cast(Engine, Perfect(30)), scenes(30))
     probe = Oracle(30)
     still = continuity(shown, probe, VIDEO)
-    assert still.made == still.codec == still.real
+    assert rounded(still.made) == rounded(still.codec) == rounded(still.real)
     lawful = laws(shown, VIDEO)
     assert lawful.laws
-    assert all(law.made == law.codec == law.real for law in lawful.laws)
+    assert all(rounded(law.made) == rounded(law.codec) == rounded(law.real) for law in lawful.laws)
     reference = features(probe, real(VIDEO, scenes(30, start=30)))
     alike = distribution({name: features(probe, films) for name, films in shown.versions.items()}, reference)
-    assert alike.made == alike.codec == alike.real
+    assert rounded(alike.made) == rounded(alike.codec) == rounded(alike.real)
+
+
+def test_rounding_reaches_every_number_and_nothing_else() -> None:
+    told = rounded(Likeness(1.23456789, -1e-9 / 3, 1 / 3, 1.0))
+    assert told == Likeness(1.23457, -3.33333e-10, 0.333333, 1.0)
+    assert rounded({"a": (1 / 3, 7, "x", None)}) == {"a": (0.333333, 7, "x", None)}
+    assert rounded(Share(2, 3)) == Share(2, 3)
 
 
 def test_films_of_other_scenes_reach_chance() -> None:
@@ -314,6 +322,7 @@ def test_everything_together_is_deterministic_and_survives_json(engine: Engine) 
             clips=4,
             pool=4,
             seeds=2,
+            moving=1,
             searched=20,
             watch=lambda *what: heard.append(what),
             film=lambda shot, frames: seen.append((shot.seed or 0, *frames.shape)),

@@ -58,6 +58,8 @@ class Command:
     """withheld: combinations that were kept out of all training; seen: others. withheld if not given."""
     seeds: Whole = None
     """How many films more are made of each of four prompts, to see how they differ; 16 if not given, 1 for none."""
+    moving: Whole = None
+    """How many films more are made for each law of motion that they are to obey; 12 if not given."""
     training: Whole = None
     """How many training clips are searched for copies; all if not given."""
     curves: Text = None
@@ -95,6 +97,7 @@ class _Asked:
     prompts: int
     split: Any
     seeds: int
+    moving: int
     training: int | None
     curves: tuple[str, ...]
     films: int
@@ -111,6 +114,7 @@ def run(command: Command) -> None:
         prompts=whole("--prompts", command.prompts, 200, 10_000),
         split=chosen_split(command.split),
         seeds=whole("--seeds", command.seeds, 16, 10_000),
+        moving=whole("--moving", command.moving, 12, 10_000),
         training=None if command.training is None else whole("--training", command.training, 12_000, 10_000_000),
         curves=names,
         films=whole("--films", command.films, 16, 10_000),
@@ -170,6 +174,7 @@ def _measured(
         "split": asked.split,
         "like": asked.like,
         "seeds": asked.seeds,
+        "moving": asked.moving,
         "searched": asked.training,
     }
     curves = _kept(asked.out, engine, (POINTS,))[2] if asked.out is not None else None
@@ -254,7 +259,7 @@ def _fit_together(command: Command) -> None:
         if command.films is not None:
             raise BadCommand("--films without --curves: only curves have points; give --prompts, or --curves all.")
         return
-    for name in ("against", "prompts", "split", "seeds", "training"):
+    for name in ("against", "prompts", "split", "seeds", "moving", "training"):
         if getattr(command, name) is not None:
             raise BadCommand(f"--{name} and --curves: curves ask for films of their own; leave one of the two out.")
 

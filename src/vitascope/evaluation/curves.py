@@ -25,6 +25,7 @@ from vitascope.evaluation.distribution import features, spread
 from vitascope.evaluation.films import generated
 from vitascope.evaluation.probe import Probe, Schooling
 from vitascope.evaluation.progress import Watch
+from vitascope.evaluation.rounding import rounded
 from vitascope.evaluation.scenes import real, scenes, siblings
 from vitascope.evaluation.share import Share
 from vitascope.evaluation.steering import CONTRADICTED, CURVES, SEEDS, Asked, Point, labels, shots
@@ -168,7 +169,7 @@ def judged(probe: Probe, point: Point, films: Tensor) -> Measured:
     told = features(probe, films).split(point.seeds)
     apart = [spread(each) for each in told if len(each) > 1]
     contrary = [(a, film[CONTRADICTED]) for a, group in zip(point.asked, read) for film in group if a.against]
-    return Measured(
+    found = Measured(
         name=point.name,
         curve=point.curve,
         line=point.line,
@@ -182,6 +183,7 @@ def judged(probe: Probe, point: Point, films: Tensor) -> Measured:
         first=Share(sum(v == a.says[CONTRADICTED] for a, v in contrary), len(contrary)) if contrary else None,
         last=Share(sum(v == a.against for a, v in contrary), len(contrary)) if contrary else None,
     )
+    return rounded(found)
 
 
 def saturation(films: Tensor) -> float:

@@ -41,6 +41,12 @@ class Shown:
         return {"made": self.made, "codec": self.codec, "real": self.real}
 
 
+def joined(a: Shown, b: Shown) -> Shown:
+    """Both, one after the other."""
+    films = (torch.cat((a.versions[name], b.versions[name])) for name in a.versions)
+    return Shown((*a.scenes, *b.scenes), (*a.shots, *b.shots), *films)
+
+
 def generated(engine: Engine, shots: Sequence[Shot], watch: Watch | None = None) -> Iterator[tuple[list[Shot], Tensor]]:
     """The films of prepared shots that are alike but for prompts and seeds, in batches: their shots and uint8 [b t h w c].
 

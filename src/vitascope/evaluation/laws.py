@@ -19,6 +19,7 @@ from torch import Tensor
 from vitascope.evaluation.films import Shown
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.rolling import turns
+from vitascope.evaluation.scenes import Split, scenes
 from vitascope.evaluation.share import Share
 from vitascope.evaluation.tracking import Path, appearance, missed, tracked
 from vitascope.recipe import ClipShape
@@ -34,6 +35,7 @@ PART = 0.08  # of how far a path goes: it is as near as that, too
 FAR = 0.3  # frame heights that a uniform motion covers at least, to be one
 WAY = 0.1  # frame heights: less than this is no motion
 MOST = 40  # films of a law that are tracked
+LOOKED = 150  # scenes among which one of each law is looked for
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,16 @@ def kind(shown: Scene, video: ClipShape) -> str | None:
         return "rolls"
     even = truth.x.diff(n=2).abs().max() < 1e-6 and truth.y.diff().abs().max() < 1e-6
     return "uniform" if even and abs(float(truth.x[-1] - truth.x[0])) >= FAR else None
+
+
+def lawful_scenes(count: int, split: Split, video: ClipShape, start: int = 0) -> list[Scene]:
+    """The first scenes of the evaluation from number `start` on that obey a law, `count` of each; fewer where they are rare."""
+    found: dict[str, list[Scene]] = {}
+    for shown in scenes(LOOKED * count, split, start):
+        law = kind(shown, video)
+        if law is not None and len(found.setdefault(law, [])) < count:
+            found[law].append(shown)
+    return [shown for law in sorted(found) for shown in found[law]]
 
 
 def rolling(truth: Track) -> float | None:

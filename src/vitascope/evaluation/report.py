@@ -23,13 +23,14 @@ from vitascope.evaluation.adherence import Adherence, adherence, fits
 from vitascope.evaluation.continuity import Continuity, continuity
 from vitascope.evaluation.distribution import Distribution, Diversity, distribution, diversity, features
 from vitascope.evaluation.fidelity import Fidelity, fidelity
-from vitascope.evaluation.films import Keep, generated, prepared, show
-from vitascope.evaluation.laws import Laws, laws
+from vitascope.evaluation.films import Keep, generated, joined, prepared, show
+from vitascope.evaluation.laws import Laws, lawful_scenes, laws
 from vitascope.evaluation.lessons import STEPS, train_probe
 from vitascope.evaluation.memory import Memory, Pair, clips_of, memory
 from vitascope.evaluation.probe import ABOUT, Probe, Schooling
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.retrieval import Retrieval, retrieval
+from vitascope.evaluation.rounding import rounded
 from vitascope.evaluation.scenes import Split, real, scenes, siblings
 from vitascope.recipe import Recipe
 from vitascope.storybook import Scene, plain
@@ -89,14 +90,15 @@ def evaluate(
     clips: int = 64,
     pool: int = 100,
     seeds: int = 16,
+    moving: int = 12,
     searched: int | None = None,
     watch: Watch | None = None,
     film: Keep | None = None,
     pair: KeepPair | None = None,
 ) -> Result:
     """All measures. `prompts` films are made once, and looked at by all of them; `seeds` more of each of a few prompts, for
-    their diversity; the codec is measured on `clips` withheld clips and the text tower among `pool`; of the training clips all
-    are searched, or the first `searched`.
+    their diversity, and `moving` more for each law of motion. The codec is measured on `clips` withheld clips and the text
+    tower among `pool`; of the training clips all are searched, or the first `searched`.
 
     `like` are fields of a Shot that all films share; `film` is given every film of the prompts and `pair` the closest pairs
     of a film and a training clip.
@@ -108,13 +110,14 @@ def evaluate(
     video, asked = engine.recipe.video, scenes(prompts, split)
     shown = show(engine, asked, like, watch, film)
     reference = features(probe, real(video, scenes(prompts, split, start=prompts)))
+    more = lawful_scenes(moving, split, video, start=2 * prompts)
     defaults = engine.defaults | dict(like or {})
     clips_learned = training_clips(engine.recipe)
     remembered = memory(shown.made, shown.real, clips_learned, searched, watch)
     if pair:
         for each in remembered.pairs[:MOST_PAIRS]:
             pair(each, shown.made[each.film], clips_of(clips_learned, [each.clip])[0])
-    return Result(
+    result = Result(
         model=engine.recipe.name,
         weights=fingerprint(engine.weights),
         walk={name: defaults[name] for name in ("steps", "solver", "guidance", "shift")},
@@ -124,10 +127,11 @@ def evaluate(
         distribution=distribution({name: features(probe, each) for name, each in shown.versions.items()}, reference),
         diversity=diverse(engine, probe, asked[:SPOKEN], seeds, like, watch) if seeds > 1 else None,
         memory=remembered,
-        laws=laws(shown, video, watch),
+        laws=laws(joined(shown, show(engine, more, like, watch)) if more else shown, video, watch),
         fidelity=fidelity(engine, clips, watch=watch),
         retrieval=retrieval(engine, pool, watch=watch),
     )
+    return rounded(result)
 
 
 def diverse(
