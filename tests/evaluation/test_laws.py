@@ -169,7 +169,9 @@ def test_even_motion_and_what_is_not() -> None:
     assert even.figures["right way"] == 1
     assert line(-0.8 * t, 0 * t, 1).figures["right way"] == 0
     assert line(0.8 * t.square(), 0 * t, 1).figures["unevenness"] > 0.05
-    assert line(0.8 * t, 0.1 * (9 * t).sin(), 1).figures["crookedness"] > 0.05
+    crooked = line(0.8 * t, 0.1 * (9 * t).sin(), 1)
+    assert crooked.figures["crookedness"] > 0.05
+    assert not crooked.lawful
     assert math.isinf(line(0 * t, 0 * t, 1).off), "what stays where it is does not move evenly"
 
 

@@ -208,7 +208,7 @@ def line(x: Tensor, y: Tensor, way: int) -> Fit:
         "crookedness": math.hypot(off_y, float(across)) / max(WAY, abs(distance)),
         "right way": float(distance * way > WAY),
     }
-    return Fit(off_x if abs(distance) > WAY else math.inf, figures)
+    return Fit(math.hypot(off_x, off_y) if abs(distance) > WAY else math.inf, figures)
 
 
 def rolled(x: Tensor, turned: Tensor, radius: float, way: int) -> Fit:
