@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from vitascope.physics.noise import key
 from vitascope.storybook.worlds import DEFAULT, HEADED, World, withheld, world_of
@@ -75,6 +75,12 @@ class Scene:
         if self.action in ("moves left", "moves right"):
             return self.action.removeprefix("moves ")
         return ("right" if self.direction > 0 else "left") if self.action in HEADED else "none"
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """The fields that are labels: two scenes that share them differ in what labels leave open. A heading is one of them."""
+        found: dict[str, Any] = {name: value for name, value in vars(self).items() if isinstance(value, str)}
+        return found if self.world == DEFAULT or self.heading == "none" else found | {"direction": self.direction}
 
     @property
     def change(self) -> str:
