@@ -78,7 +78,7 @@ def _scenery(
     """The moved background, float [t 3 h w]; what is before the actors, [t 4 h w], or None; the lamps that are lit."""
     far = max(max(abs(c.shift(p)) for c in cameras) for p in (_SKY, FRONT))
     low, rise = min(c.zoom for c in cameras), max(abs(c.y) for c in cameras)
-    rests = all(c == cameras[0] for c in cameras)
+    rests = scene.camera == "still" if scene.world == "first" else all(c == cameras[0] for c in cameras)
     margin = 0 if rests else 2
     shift = 0.0 if rests else 1.35 * max(abs(c.x) for c in cameras) if scene.world == "first" else far
     wide = width + 2 * math.ceil((seen.half_width * (1 / low - 1) + shift) * seen.scale) + 2 * margin
