@@ -119,6 +119,17 @@ def test_the_layout_is_the_same_in_every_light_and_weather(place):
     assert not torch.equal(unlit(drawn(4, place=place, light="day", weather="clear")), day)
 
 
+@pytest.mark.parametrize("place", sorted(PLACES))
+def test_a_wider_canvas_shows_the_same_and_more_beside_it(place):
+    for index, light in enumerate(LIGHTS):
+        told = drawn(index, place=place, light=light, weather="clear")
+        narrow, wide = painted(told, 64), painted(told, 128)
+        for part, all_of_it in ((narrow.sky, wide.sky), (narrow.land, wide.land), (narrow.front, wide.front)):
+            assert (part is None) == (all_of_it is None)
+            if part is not None and all_of_it is not None:
+                torch.testing.assert_close(part, all_of_it[:, :, 32:96], atol=2e-4, rtol=0)
+
+
 @pytest.mark.parametrize("place", ["snowy park", "city street", "room"])
 @pytest.mark.parametrize("light", ["dusk", "night"])
 def test_lamps_light_what_is_around_them(place, light, monkeypatch):
