@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from vitascope.storybook import DURATION, GRAVITY, WORLDS, Scene, camera, cast, render, scene, track, tracks
-from vitascope.storybook.actors import sprites
+from vitascope.storybook.actors import PIECES, Lights, shadow, sprites
 from vitascope.storybook.motion import facing, pace, pendulum, pose, radius, rope, times
 from vitascope.storybook.shapes import SUBJECTS
 from vitascope.storybook.stage import turning
+from vitascope.storybook.things import shards
 from vitascope.storybook.traces import impact, landed, leaves_trace, prints
-from vitascope.storybook.worlds import BEATS, KINDS, TURNS
+from vitascope.storybook.views import view
+from vitascope.storybook.worlds import BEATS, KINDS, TURNS, WALKERS
 
 FRAMES = 201
 
@@ -61,6 +63,18 @@ def test_the_legs_turn_with_the_way():
                 cycles = (last.cycle - first.cycle) / (2 * math.pi)
                 assert way > 0.2
                 assert cycles * SUBJECTS[subject].stride * radius(going) == pytest.approx(way)
+
+
+def test_who_goes_to_a_side_looks_there():
+    for action, subjects in (("orbits", ("bird", "butterfly", "fish")), ("bounces", WALKERS)):
+        for subject in subjects:
+            for going in whole(6, subject=subject, action=action):
+                path = [pose(going, t) for t in times(65)]
+                ways = [(later.x - now.x) * at.side for now, at, later in zip(path, path[1:], path[2:])]
+                turning_back = 0.02 * max(map(abs, ways))  # between two frames
+                assert min(ways) > -turning_back, (action, subject)
+                films = render([going, dataclasses.replace(going, facing=-going.facing)], frames=5, height=32, width=48)
+                assert torch.equal(*films), (action, subject)  # whatever it likes
 
 
 def test_a_runner_is_faster_than_a_walker():
@@ -196,6 +210,21 @@ def test_a_glass_breaks_where_it_lands_and_its_pieces_fly_on_parabolas():
         assert max(spread) - min(spread) > 0.3
 
 
+def test_the_shadow_of_a_piece_lies_below_the_piece():
+    for breaking in whole(3, subject="glass", action="shatters", place="room"):
+        seen, moments = view(120, 200), [impact(breaking) + 0.3]
+        for piece, corners in zip(sprites(breaking, moments)[1:], shards(PIECES), strict=True):
+            at = piece.poses[0]
+            assert at is not None
+            way, cos, sin = facing(breaking), math.cos(at.angle), math.sin(at.angle)
+            middle = at.x + at.size * sum(cos * way * x - sin * y for x, y in corners) / len(corners)
+            pixels = torch.ones(1, 3, 120, 200)
+            shadow(pixels, piece, Lights(breaking, breaking, [0.0]), [camera(breaking, moments[0])], seen)
+            dark = (1 - pixels[0, 0]).sum(0)
+            x = (torch.arange(200) - 99.5) / seen.scale
+            assert float((dark * x).sum() / dark.sum()) == pytest.approx(middle, abs=0.004)
+
+
 def test_a_stone_sinks_and_throws_up_drops_that_come_back():
     for sinking in whole(4, subject="stone", action="splashes", place="sea"):
         moments = times(33)
@@ -238,11 +267,11 @@ def test_counted_subjects_are_apart_and_all_there():
 def test_the_camera_holds_or_follows():
     for index, walking in enumerate(whole(4, subject="dog", action="walks", camera="tracks")):
         path, views = track(walking, 33), [camera(walking, t) for t in times(33)]
-        seen = [view.sees(float(x), 0.0)[0] for view, x in zip(views, path.x, strict=True)]
+        seen = [by.sees(float(x), 0.0)[0] for by, x in zip(views, path.x, strict=True)]
         assert max(seen) - min(seen) < 0.15 * float((path.x[-1] - path.x[0]).abs()), index
     for circled in whole(3, subject="house", action="stays still", camera="circles"):
         views = [camera(circled, t) for t in times(33)]
-        assert {round(view.sees(0.3, 0.0)[0], 9) for view in views} == {0.3}
+        assert {round(by.sees(0.3, 0.0)[0], 9) for by in views} == {0.3}
         assert abs(views[-1].shift(0.35) - views[0].shift(0.35)) > 0.2
         assert (views[-1].shift(0.35) - views[0].shift(0.35)) * (views[-1].shift(1.35) - views[0].shift(1.35)) < 0
 

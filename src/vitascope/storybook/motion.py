@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import SUBJECTS, depth, extent
-from vitascope.storybook.worlds import PEOPLE, WALKERS
+from vitascope.storybook.worlds import HEADED, PEOPLE, WALKERS
 
 DURATION = 2.0
 """Seconds of world time in a clip."""
@@ -26,12 +26,13 @@ RESTITUTION = 0.85
 SAFE = (1.6, 1.0)
 """Width and height that every frame shows, whatever its aspect ratio."""
 _TOP = 0.47  # as high as the top of a subject goes
+_HEADFIRST = ("bird", "butterfly", "fish")  # who circles head first; a ball has no head
 _SIZES = {"small": 0.72, "usual": 1.0, "large": 1.22}
 
 
 class Pose(NamedTuple):
     """A subject at one moment: centre, radius of its bounding circle (world units), angle (radians), the height of the
-    ground below it, and what its limbs do (see `shapes.Limbs`)."""
+    ground below it, what its limbs do (see `shapes.Limbs`), and the side to which it looks: +1 right, -1 left."""
 
     x: float
     y: float
@@ -41,6 +42,7 @@ class Pose(NamedTuple):
     cycle: float = 0.0
     effort: float = 0.0
     lean: float = 0.0
+    side: int = 1
 
 
 def radius(scene: Scene) -> float:
@@ -194,7 +196,11 @@ def _floats(scene: Scene, t: float) -> Pose:
 def _orbits(scene: Scene, t: float) -> Pose:
     turn = scene.direction * 2 * math.pi * (t / (1.8 + 0.5 * scene.vigour)) + 2 * math.pi * scene.phase
     way, size = 0.24 + 0.05 * scene.reach, 0.62 * radius(scene)
-    return Pose(0.4 * scene.x + way * math.cos(turn), 0.04 + way * math.sin(turn), size, 0.0, scene.floor)
+    side = facing(scene)
+    if scene.subject in _HEADFIRST:
+        side = scene.direction if math.sin(turn) < 0 else -scene.direction
+    x, y = 0.4 * scene.x + way * math.cos(turn), 0.04 + way * math.sin(turn)
+    return Pose(x, y, size, 0.0, scene.floor, side=side)
 
 
 def _comes(scene: Scene, t: float) -> Pose:
@@ -241,10 +247,12 @@ ACTIONS: dict[str, Callable[[Scene, float], Pose]] = {
 
 
 def facing(scene: Scene) -> int:
-    """+1 when the subject looks right, -1 when left: where it goes, or else where it likes."""
+    """+1 when the subject looks right, -1 when left: where it goes, or else where it likes. Who circles turns around on the
+    way: where it looks then, its `Pose` says."""
     if scene.action in ("moves left", "moves right"):
         return 1 if scene.action == "moves right" else -1
-    return scene.direction if scene.action in ("rolls", "walks", "runs") else scene.facing
+    hops = scene.action == "bounces" and scene.subject in WALKERS
+    return scene.direction if hops or scene.action in HEADED else scene.facing
 
 
 def pace(scene: Scene, t: float) -> tuple[float, float, float]:
@@ -272,6 +280,8 @@ def pose(scene: Scene, t: float) -> Pose:
     since, speed, change = pace(scene, t)
     law = _thrown if scene.beat == "falls" else ACTIONS[scene.action]
     at = law(scene, since)
+    if scene.action != "orbits":
+        at = at._replace(side=facing(scene))
     if scene.world == "first":
         return at
     return at._replace(**_limbs(scene, at, since, speed, change))
