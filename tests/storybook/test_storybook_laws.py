@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from vitascope.storybook import DURATION, GRAVITY, WORLDS, Scene, camera, cast, render, scene, track, tracks
+from vitascope.storybook import DURATION, GRAVITY, WORLDS, Scene, camera, cast, pixels, render, scene, track, tracks
 from vitascope.storybook.actors import PIECES, Lights, shadow, sprites
 from vitascope.storybook.motion import facing, pace, pendulum, pose, radius, rope, times
 from vitascope.storybook.shapes import SUBJECTS
 from vitascope.storybook.stage import turning
 from vitascope.storybook.things import shards
 from vitascope.storybook.traces import impact, landed, leaves_trace, prints
-from vitascope.storybook.views import view
+from vitascope.storybook.views import on_screen, view
 from vitascope.storybook.worlds import BEATS, KINDS, TURNS, WALKERS
 
 FRAMES = 201
@@ -184,6 +184,54 @@ def test_the_ground_keeps_what_was_pressed_into_it():
                     assert float(seen.min()) > 5, (subject, k)
 
 
+def foam(sailing: Scene, frames: int) -> torch.Tensor:
+    """How much the sea at the water line differs from the same sea without the boat, [t 16 w], 100 pixels a world unit."""
+    away = dataclasses.replace(sailing, x=40.0, beat="none")
+    made, empty = render([sailing, away], frames=frames, height=100, width=200).float()
+    row = round(50 - sailing.floor * 100)
+    return (made - empty).abs().amax(dim=3)[:, row - 8 : row + 8]
+
+
+def boats(beat: str, count: int = 3) -> Iterator[Scene]:
+    return whole(
+        count,
+        subject="boat",
+        action="moves right",
+        place="sea",
+        beat=beat,
+        weather="clear",
+        mood="neutral",
+        light="day",
+    )
+
+
+def test_the_wake_of_a_boat_that_has_stopped_fades():
+    for stopping in boats("stops"):
+        path, seen = track(stopping, 33), foam(stopping, 33)
+        stern = float(path.x[-1]) - 0.6 * radius(stopping)
+        column = round(100 + (stern - 0.2) * 100)
+        strip = seen[:, :, column - 4 : column + 5].mean(dim=(1, 2))
+        assert float(strip[20]) > 10
+        assert float(strip[24]) > float(strip[28]) > float(strip[32])
+        assert float(strip[32]) < 0.8 * float(strip[22])
+
+
+def test_a_boat_that_waits_has_no_wake_before_it_goes():
+    for waiting in boats("waits"):
+        path, seen = track(waiting, 33), foam(waiting, 33)
+        tail = round(100 + (float(path.x[0]) - 1.05 * radius(waiting)) * 100)
+        assert tail > 5
+        assert float(seen[:, :, :tail].max()) < 2  # it never was there
+        assert float(seen[-1, :, tail + 10 :].max()) > 40
+
+
+@pytest.mark.parametrize("beat", ["none", "stops", "waits"])
+def test_a_single_frame_shows_the_wake_that_a_longer_clip_has_then(beat: str):
+    for sailing in boats(beat):
+        alone, middle = render([sailing], frames=1)[0, 0], render([sailing], frames=9)[0, 4]
+        assert int((alone.int() - middle.int()).abs().max()) <= 1
+
+
 def test_only_what_can_leaves_a_trace():
     assert all(not leaves_trace(made) for made in (scene(1, index, "any") for index in range(200)))
     for made in drawn(400):
@@ -218,9 +266,9 @@ def test_the_shadow_of_a_piece_lies_below_the_piece():
             assert at is not None
             way, cos, sin = facing(breaking), math.cos(at.angle), math.sin(at.angle)
             middle = at.x + at.size * sum(cos * way * x - sin * y for x, y in corners) / len(corners)
-            pixels = torch.ones(1, 3, 120, 200)
-            shadow(pixels, piece, Lights(breaking, breaking, [0.0]), [camera(breaking, moments[0])], seen)
-            dark = (1 - pixels[0, 0]).sum(0)
+            white = torch.ones(1, 3, 120, 200)
+            shadow(white, piece, Lights(breaking, breaking, [0.0]), [camera(breaking, moments[0])], seen)
+            dark = (1 - white[0, 0]).sum(0)
             x = (torch.arange(200) - 99.5) / seen.scale
             assert float((dark * x).sum() / dark.sum()) == pytest.approx(middle, abs=0.004)
 
@@ -253,6 +301,29 @@ def test_who_is_where_to_whom(relation: str):
             assert first.floor > second.floor
         else:
             assert float(side.min()) > 0.1
+
+
+@pytest.mark.parametrize("way", ["pans right", "circles"])
+def test_who_stands_farther_back_moves_with_the_ground_below_it(way: str, monkeypatch: pytest.MonkeyPatch):
+    for made in whole(3, subject="ball", action="stays still", place="meadow", light="day", camera=way):
+        made = dataclasses.replace(made, weather="clear", mood="neutral", x=0.0, other="box", relation="behind")
+        one = cast(made)[0]
+        shown = []
+        for people in ((one,), ()):
+            monkeypatch.setattr(pixels, "cast", lambda _, people=people: people)
+            shown.append(render([made], frames=2, height=128, width=256)[0].float())
+        changed = (shown[0] - shown[1]).abs().amax(dim=-1).sum(1)
+        first, last = ((line * torch.arange(256)).sum() / line.sum() for line in changed)
+        row = round(63.5 - 128 * pose(one, 0.0).ground)
+        before, after = shown[1][:, row - 2 : row + 3]
+        apart = {
+            by: (before[:, 70:-70] - after[:, 70 + by : 186 + by]).abs().mean().item() for by in range(-69, 70)
+        }  # how unlike the ground is when it is moved by so many pixels
+        moved = min(apart, key=lambda by: apart[by])
+        assert float(last - first) == pytest.approx(moved, abs=1.6)
+        flat = 128 * (camera(made, 0.0).shift() - camera(made, DURATION).shift())
+        assert abs(moved - flat) > 3  # not as far as what stands farther in front
+        assert on_screen(made, pose(one, 0.0), camera(made, 0.0))[0] * 128 + 127.5 == pytest.approx(float(first), abs=3)
 
 
 def test_counted_subjects_are_apart_and_all_there():

@@ -20,7 +20,7 @@ from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import REST, SUBJECTS, Limbs, Part, extent, silhouette
 from vitascope.storybook.things import droplet, fragment, shards
 from vitascope.storybook.traces import Frames, impact, landed, splash, thrown
-from vitascope.storybook.views import Camera, View
+from vitascope.storybook.views import Camera, View, on_screen, parallax
 
 COLOURS: dict[str, Colour] = {
     "red": (0.88, 0.09, 0.11),
@@ -142,7 +142,8 @@ def shadow(pixels: Tensor, sprite: Sprite, lights: Lights, cameras: Sequence[Cam
         return
     poses = _filled(sprite.poses)
     middles = [sprite.over(p) for p in poses]
-    centres = [view.sees(x, p.ground) for (x, _), p, view in zip(middles, poses, cameras, strict=True)]
+    paces = [parallax(lights.before, p.ground) for p in poses]
+    centres = [by.sees(x, p.ground, pace) for (x, _), p, by, pace in zip(middles, poses, cameras, paces, strict=True)]
     lifts = [max(0.0, y - p.size * below - p.ground) for (_, y), p in zip(middles, poses, strict=True)]
     share = 0.3 if sprite.piece else 1.0
     sizes = [share * p.size * c.zoom / (1 + 1.5 * lift) for p, c, lift in zip(poses, cameras, lifts, strict=True)]
@@ -249,7 +250,7 @@ def actor(
     if all(at is None for at in sprite.poses):
         return
     device, scene, poses = pixels.device, sprite.scene, _filled(sprite.poses)
-    centres = [view.sees(p.x, p.y) for p, view in zip(poses, cameras, strict=True)]
+    centres = [on_screen(lights.before, p, by) for p, by in zip(poses, cameras, strict=True)]
     sizes = [p.size * c.zoom for p, c in zip(poses, cameras, strict=True)]
     reach = max(sizes) + 2.2 * RIM
     at = window(pixels, centres, (reach, reach), seen)
@@ -286,7 +287,7 @@ def actor(
     if any(here is None for here in sprite.poses):
         alpha = alpha * column([float(here is not None) for here in sprite.poses])[:, None]
     if sprite.water is not None:
-        level = column([view.sees(0, sprite.water)[1] - y for view, (_, y) in zip(cameras, centres, strict=True)])
+        level = column([by.sees(0, sprite.water)[1] - y for by, (_, y) in zip(cameras, centres, strict=True)])
         alpha = alpha * ((at.y - level) * seen.scale + 0.5).clamp(0, 1)[:, None]
     paste(pixels, at, paint, alpha)
 
@@ -294,11 +295,11 @@ def actor(
 def rope(frames: Frames, sprite: Sprite) -> None:
     """What a swinging sprite hangs on: a thin line from above the frame's middle to its top."""
     poses = _filled(sprite.poses)
-    hook = pivot(sprite.scene)
-    ends = [view.sees(*hook) for view in frames.cameras]
+    hook, pace = pivot(sprite.scene), frames.pace(sprite.scene)
+    ends = [by.sees(*hook, pace) for by in frames.cameras]
     tops = [
-        view.sees(p.x - 0.8 * p.size * math.sin(p.angle), p.y + 0.8 * p.size * math.cos(p.angle))
-        for p, view in zip(poses, frames.cameras, strict=True)
+        by.sees(p.x - 0.8 * p.size * math.sin(p.angle), p.y + 0.8 * p.size * math.cos(p.angle), pace)
+        for p, by in zip(poses, frames.cameras, strict=True)
     ]
     rows = frames.rows(min(p.y for p in poses), hook[1] + 0.02)
     y = frames.y[rows]

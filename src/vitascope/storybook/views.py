@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -27,9 +27,29 @@ class Camera(NamedTuple):
         """How far what is at this parallax moves to the left on the screen."""
         return self.x * (parallax - self.held)
 
-    def sees(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point at the subject's depth is on the screen, in world units."""
-        return (x - self.shift()) * self.zoom, (y - self.y) * self.zoom
+    def sees(self, x: float, y: float, parallax: float = 1.0) -> tuple[float, float]:
+        """Where a point at this parallax is on the screen, in world units."""
+        return (x - self.shift(parallax)) * self.zoom, (y - self.y) * self.zoom
+
+
+FAR = 0.55
+"""Parallax of the skyline; that of the ground on which the subject stands is 1."""
+
+
+@overload
+def parallax(scene: Scene, ground: float) -> float: ...
+@overload
+def parallax(scene: Scene, ground: Tensor) -> Tensor: ...
+def parallax(scene: Scene, ground: float | Tensor) -> float | Tensor:
+    """How far the ground at this height moves against the camera, beside the ground on which the subject stands: the
+    farther off, the less, down to `FAR` at the horizon. What stands there moves with it."""
+    depth = (scene.horizon - ground) / (scene.horizon - scene.floor)  # 0 at the horizon, 1 where the subject stands
+    return FAR + (1 - FAR) * (depth.clamp_min(0) if isinstance(depth, Tensor) else max(0.0, depth))
+
+
+def on_screen(scene: Scene, at: Pose, by: Camera) -> tuple[float, float]:
+    """Where the centre of who has this pose in the scene's clip is on the screen, in world units."""
+    return by.sees(at.x, at.y, parallax(scene, at.ground))
 
 
 class View(NamedTuple):
@@ -116,7 +136,7 @@ def _pair(scene: Scene) -> tuple[Scene, ...]:
 def tracks(scene: Scene, frames: int) -> tuple[Track, ...]:
     """Where everyone in the clip is at each of `frames` frames, the subject first."""
     views = [camera(scene, t) for t in times(frames)]
-    return tuple(_track([pose(each, t) for t in times(frames)], views) for each in cast(scene))
+    return tuple(_track(scene, [pose(each, t) for t in times(frames)], views) for each in cast(scene))
 
 
 def track(scene: Scene, frames: int) -> Track:
@@ -124,10 +144,10 @@ def track(scene: Scene, frames: int) -> Track:
     return tracks(scene, frames)[0]
 
 
-def _track(poses: list[Pose], views: list[Camera]) -> Track:
+def _track(scene: Scene, poses: list[Pose], views: list[Camera]) -> Track:
     seen = []
-    for at, view in zip(poses, views, strict=True):
-        x, y = view.sees(at.x, at.y)
+    for at, by in zip(poses, views, strict=True):
+        x, y = on_screen(scene, at, by)
         seen.append(abs(x) <= SAFE[0] / 2 and abs(y) <= SAFE[1] / 2)
     x, y, size, angle = torch.tensor([at[:4] for at in poses], dtype=torch.float64).T
     return Track(x, y, size, angle, torch.tensor(seen))
