@@ -172,6 +172,16 @@ def test_fog_takes_the_distance_and_leaves_what_is_near():
         assert far < near
 
 
+@pytest.mark.parametrize("place", ["night sky", "meadow"])
+def test_a_closed_sky_hides_the_moon_and_the_stars(place):
+    edge = {}
+    for weather in WHOLE.values["weather"]:
+        sky = painted(drawn(6, place=place, light="night", weather=weather)).sky
+        edge[weather] = float(sky.diff(dim=2).abs().max())  # of a disc; clouds have none
+    for weather, has in WEATHERS["whole"].items():
+        assert edge[weather] > 0.3 if has.seen else edge[weather] < 0.1, (weather, edge)
+
+
 def test_a_smaller_window_paints_the_same():
     told = drawn(7, place="meadow", light="day", weather="clear")
     whole, part = (Canvas(axis(80), -axis(48), 1 / SCALE, told) for _ in range(2))
