@@ -18,7 +18,7 @@ from vitascope.storybook.motion import GRAVITY, Pose, facing, pose, radius, time
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import SUBJECTS, extent
 from vitascope.storybook.views import Camera, parallax
-from vitascope.storybook.worlds import TRAVELS, WALKERS, WATER
+from vitascope.storybook.worlds import PEOPLE, TRAVELS, WALKERS, WATER
 
 SOFT = {
     "snowfield": (0.70, 0.78, 0.90),
@@ -67,9 +67,7 @@ def prints(scene: Scene, moments: Sequence[float]) -> list[Print]:
         if pressed is None:
             break
         side = 0.012 if (k + math.floor(phase)) % 2 else -0.012
-        found.append(
-            Print(x, scene.floor + side, 0.26 * step if scene.subject not in WALKERS[:3] else 0.036, 0.010, pressed)
-        )
+        found.append(Print(x, scene.floor + side, 0.036 if scene.subject in PEOPLE else 0.26 * step, 0.010, pressed))
     return found
 
 
