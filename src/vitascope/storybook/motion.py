@@ -26,8 +26,13 @@ RESTITUTION = 0.85
 SAFE = (1.6, 1.0)
 """Width and height that every frame shows, whatever its aspect ratio."""
 _TOP = 0.47  # as high as the top of a subject goes
+_TURNING = ("rolls", "spins", "swings")
 _HEADFIRST = ("bird", "butterfly", "fish")  # who circles head first; a ball has no head
-_SIZES = {"small": 0.72, "usual": 1.0, "large": 1.22}
+_SIZES = {
+    "small": 0.6,
+    "usual": 1.0,
+    "large": 1.25,
+}  # three of the usual size (`views.cast`) are larger than a small one
 
 
 class Pose(NamedTuple):
@@ -49,6 +54,17 @@ def radius(scene: Scene) -> float:
     """The subject's full radius: that of its bounding circle, in world units."""
     smaller = 0.88 if scene.camera.startswith("zooms") else 1.0
     return scene.radius * SUBJECTS[scene.subject].size * smaller * _SIZES[scene.size]
+
+
+def breadth(scene: Scene) -> float:
+    """How wide the upright subject is, in world units."""
+    return radius(scene) * (depth(scene.subject, math.pi / 2) + depth(scene.subject, -math.pi / 2))
+
+
+def span(scene: Scene) -> float:
+    """How much room the subject takes from side to side, in world units: its whole circle where it turns, and at least 0.7
+    of that, for arms and wings."""
+    return radius(scene) * 2.0 if scene.action in _TURNING else max(1.4 * radius(scene), breadth(scene))
 
 
 def rolling_radius(scene: Scene) -> float:
@@ -157,13 +173,14 @@ def _swings(scene: Scene, t: float) -> Pose:
 
 
 def rope(scene: Scene) -> float:
-    """The length of the pendulum that a swinging subject is: from what it hangs on to its centre."""
-    return 0.3 + 0.14 * scene.reach
+    """The length of the pendulum that a swinging subject is: from what it hangs on, well above it, to its centre."""
+    return max(0.3 + 0.14 * scene.reach, extent(scene.subject)[1] * radius(scene) + 0.08)
 
 
 def pivot(scene: Scene) -> tuple[float, float]:
-    """What a swinging subject hangs on."""
-    return scene.x, 0.36 + 0.06 * scene.phase
+    """What a swinging subject hangs on: higher up where it would touch the ground, but in the frame."""
+    clear = scene.floor + 0.02 + radius(scene) * extent(scene.subject)[0] + rope(scene)
+    return scene.x, max(0.36 + 0.06 * scene.phase, min(0.46, clear))
 
 
 @lru_cache(maxsize=64)

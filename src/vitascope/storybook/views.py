@@ -8,7 +8,7 @@ from typing import NamedTuple, overload
 import torch
 from torch import Tensor
 
-from vitascope.storybook.motion import DURATION, SAFE, Pose, pose, radius, times
+from vitascope.storybook.motion import DURATION, SAFE, Pose, breadth, pose, radius, span, times
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.worlds import TRAVELS
 
@@ -103,16 +103,16 @@ def cast(scene: Scene) -> tuple[Scene, ...]:
     copies = {"one": 1, "two": 2, "three": 3}[scene.count]
     if copies == 1:
         return (scene,)
-    small = replace(scene, radius=scene.radius * (0.78 if copies == 2 else 0.66))
-    gap = 2.25 * radius(small)
+    fewer = replace(scene, radius=scene.radius * (0.86 if copies == 2 else 0.76))
+    gap = 1.1 * span(fewer)
     spread = 4.0 if scene.action in TRAVELS else 1.0  # who crosses the frame is a quarter of its x from the middle
     made = []
     for k in range(copies):
-        x = (k - (copies - 1) / 2) * gap * spread + 0.3 * scene.x
+        x = (k - (copies - 1) / 2) * gap * spread + 0.3 * scene.x / (copies - 1)
         shade = (scene.shade[k % 3], scene.shade[(k + 1) % 3], scene.shade[(k + 2) % 3])
         back = 0.035 * (k % 2)
         phase = scene.phase if scene.action == "swings" else (scene.phase + 0.37 * k) % 1.0  # ropes are not to cross
-        made.append(replace(small, count="one", x=x, floor=scene.floor + back, phase=phase, shade=shade))
+        made.append(replace(fewer, count="one", x=x, floor=scene.floor + back, phase=phase, shade=shade))
     return tuple(made)
 
 
@@ -127,7 +127,11 @@ def _pair(scene: Scene) -> tuple[Scene, ...]:
         return replace(one, x=-4 * gap), replace(two, x=4 * gap, beat=scene.beat)
     two = replace(two, action="stays still")
     if scene.relation == "behind":
-        side = 0.55 * radius(two) * scene.direction
+        # the middle of the narrower one is at the side of the wider: half of it is before, or behind, the other
+        side = 0.25 * max(breadth(one), breadth(two)) * scene.direction
+        one = replace(
+            one, phase=scene.phase / 4, reach=0.0
+        )  # it keeps near: neither far above the other nor hopping away
         return replace(one, x=side, floor=scene.floor + 0.1), replace(two, x=-side, floor=scene.floor - 0.02)
     side = 0.37 if scene.relation == "right of" else -0.37
     return replace(one, x=side), replace(two, x=-side)
