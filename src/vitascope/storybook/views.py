@@ -104,7 +104,7 @@ def cast(scene: Scene) -> tuple[Scene, ...]:
     if copies == 1:
         return (scene,)
     fewer = replace(scene, radius=scene.radius * (0.86 if copies == 2 else 0.76))
-    gap = 1.1 * span(fewer)
+    gap = 1.1 * span(fewer) + 0.035  # and the outlines
     spread = 4.0 if scene.action in TRAVELS else 1.0  # who crosses the frame is a quarter of its x from the middle
     made = []
     for k in range(copies):
