@@ -114,7 +114,10 @@ class Engine:
     def warnings(self, shot: Shot) -> list[str]:
         """What the model will not heed of a shot's words, a sentence each."""
         words, length = self.text.words, self.recipe.text.text_length
+        alone = shot.image is not None and self.latent_shape(shot)[1] == 1
         told = [f"'{word}' is unknown to {self.recipe.name} and was ignored" for word in self.unknown_words(shot)]
+        if alone:
+            told.append("a film of one frame that begins with a picture is that picture; ask for more frames")
         for text in (shot.prompt, shot.negative):
             cut = words.tokens(text, length)[1]
             if cut:
@@ -213,6 +216,8 @@ class Engine:
         """
         full = self.prepare(shot)
         if image is not None:
+            if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise ValueError(f"image: expected uint8 [h w 3], got {image.dtype} {list(image.shape)}")
             image = fitted(image, _known(full, "height"), _known(full, "width"))
             full = begun_with(full, image)
         chunks, fps, record = self.film(full, watch, image)
@@ -226,8 +231,10 @@ class Engine:
                 "image: this film begins with a picture, which its record knows only by its hash; give the picture again."
             )
         size = (_known(shot, "height"), _known(shot, "width"), 3)
-        if tuple(image.shape) != size:
-            raise ValueError(f"image: expected [{size[0]} {size[1]} 3], got {list(image.shape)}")
+        if tuple(image.shape) != size or image.dtype != torch.uint8:
+            raise ValueError(f"image: expected uint8 [{size[0]} {size[1]} 3], got {image.dtype} {list(image.shape)}")
+        if shot.image is None:
+            raise ValueError("image: the shot names no picture; expected the result of begun_with")
         if shot.image != picture_hash(image):
             raise BadShot(
                 "image: this is not the picture that the film begins with, by its hash; give that one, or leave 'image' out of "

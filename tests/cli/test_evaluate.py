@@ -10,16 +10,19 @@ from typing import Any, get_args
 
 import pytest
 
-from vitascope.cli.evaluate import SPLITS
+from vitascope.cli.evaluate import CURVES, SPLITS
 from vitascope.errors import BadModel
-from vitascope.evaluation import Probe, ProbeConfig, Result, Schooling, probe_for, report
+from vitascope.evaluation import Curves, Probe, ProbeConfig, Result, Schooling, probe_for, report, steering
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.scenes import Split
 from vitascope.media import record_of
 from vitascope.storybook import ATTRIBUTES
 
+from .conftest import make_bundle
+
+CURVE_QUESTION = steering.CURVES["negative"].question
 Run = Callable[..., Any]
-QUICK = ("--prompts", "3", "--steps", "1", "--device", "cpu")
+QUICK = ("--prompts", "3", "--seeds", "2", "--moving", "1", "--steps", "1", "--device", "cpu")
 
 
 def make_probe(folder: Path, frames: int = 5, accuracy: float = 0.97) -> Path:
@@ -54,7 +57,12 @@ def test_a_table_for_a_person_and_files_for_later(vitascope: Run, model: Path) -
     assert len(result.adherence.films) == 3
     sheet = record_of("figures/first/films.png")
     assert [one["shot"]["prompt"] for one in sheet["sheet"]] == [film.prompt for film in result.adherence.films]
-    assert sorted(path.name for path in Path("figures/first").iterdir()) == ["films.png", "results.json"]
+    assert sorted(path.name for path in Path("figures/first").iterdir()) == [
+        "closest.png",
+        "films.png",
+        "page.html",
+        "results.json",
+    ]
 
 
 def test_json_is_the_same_result_every_time(vitascope: Run, model: Path) -> None:
@@ -78,6 +86,25 @@ def test_nothing_is_replaced_unasked(vitascope: Run, model: Path) -> None:
     assert Result.parse(Path("figures/results.json").read_text())
 
 
+@pytest.mark.parametrize("more", [QUICK, ("--curves", "order")])
+def test_a_page_of_someone_else_is_not_replaced(vitascope: Run, model: Path, more: tuple[str, ...]) -> None:
+    Path("figures").mkdir()
+    Path("figures/page.html").write_text("mine")
+    told = vitascope("evaluate", "--model", model, "--out", "figures", *more)
+    assert (told.code, len(told.err)) == (2, 1)
+    assert "page.html already; " in told.err[0]
+    assert Path("figures/page.html").read_text() == "mine"
+
+
+def test_curves_that_cannot_be_read_are_told(vitascope: Run, model: Path) -> None:
+    Path("figures").mkdir()
+    Path("figures/curves.json").write_bytes(b"\xff\x00 mine")
+    told = vitascope("evaluate", "--model", model, "--out", "figures", "--curves", "order")
+    assert (told.code, len(told.err)) == (2, 1)
+    assert "is not what vitascope evaluate writes" in told.err[0]
+    assert Path("figures/curves.json").read_bytes() == b"\xff\x00 mine"
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
@@ -85,6 +112,16 @@ def test_nothing_is_replaced_unasked(vitascope: Run, model: Path) -> None:
         (("--prompts", "1e3"), "a whole number from 1 to 10000"),
         (("--probe-steps", "-1"), "a whole number"),
         (("--split", "witheld"), "did you mean withheld"),
+        (("--seeds", "0"), "a whole number from 1"),
+        (("--moving", "0"), "a whole number from 1"),
+        (("--training", "no"), "a whole number from 1"),
+        (("--films", "8"), "give --prompts, or --curves all"),
+        (("--curves", "guidence"), "the nearest is guidance"),
+        (("--curves", "xyzzy"), "there are guidance, steps"),
+        (("--curves", "all", "--films", "0"), "a whole number from 1"),
+        (("--curves", "all", "--prompts", "8"), "leave one of the two out"),
+        (("--curves", "all", "--against", "other"), "leave one of the two out"),
+        (("--against", "nothing"), "no model has this name"),
         (("--steps", "0"), "steps"),
         (("--solver", "unicp"), "unipc"),
         (("--guidance", "nan"), "guidance"),
@@ -134,3 +171,61 @@ def test_a_probe_that_is_missing_is_trained_once_and_kept(
 
 def test_the_command_knows_the_splits_without_torch() -> None:
     assert get_args(Split) == SPLITS
+
+
+def test_two_models_side_by_side(vitascope: Run, model: Path, tmp_path: Path) -> None:
+    other = make_bundle(tmp_path / "earlier", seed=1)
+    command = ("evaluate", "--model", model, "--against", other, *QUICK)
+    told = vitascope(*command, "--out", "both")
+    assert told.code == 0
+    assert "\nbeside toy " in told.out
+    assert "the other" in told.out
+    first, second = (Result.parse(Path("both", name).read_text()) for name in ("results.json", "against.json"))
+    assert first.weights != second.weights
+    assert [f.asked for f in first.adherence.films] == [f.asked for f in second.adherence.films]
+    assert "films of the other" in Path("both/page.html").read_text()
+    same = vitascope("evaluate", "--model", model, "--against", model, "--json", *QUICK)
+    one, again = json.loads(same.out)
+    assert one == again
+    assert one["weights"] == first.weights
+
+
+def test_curves_go_on_where_they_were_stopped(vitascope: Run, model: Path) -> None:
+    command = ("evaluate", "--model", model, "--films", "4", "--steps", "1", "--device", "cpu", "--out", "figures")
+    told = vitascope(*command, "--curves", "negative")
+    assert told.code == 0
+    curves = Curves.parse(Path("figures/curves.json").read_text())
+    assert [(p.x, p.films) for p in curves.points] == [("without", 4), ("with", 4)]
+    assert sorted(path.name for path in Path("figures").iterdir()) == ["curves.json", "page.html"]
+    more = vitascope(*command, "--curves", "order,negative")
+    after = Curves.parse(Path("figures/curves.json").read_text())
+    assert after.points[:2] == curves.points
+    assert [p.curve for p in after.points] == ["negative", "negative", "order", "order"]
+    counts = [line["of"] for line in more.json if line["doing"] == "measuring curves"]
+    assert counts == [2, 2], "what was there was not measured again"
+    assert "CURVES[" not in Path("figures/page.html").read_text()
+    assert CURVE_QUESTION in Path("figures/page.html").read_text()
+    other = vitascope(
+        "evaluate", "--model", model, "--films", "8", "--steps", "1", "--out", "figures", "--curves", "all"
+    )
+    assert (other.code, len(other.err)) == (2, 1)
+    assert "another folder" in other.err[0]
+    assert Curves.parse(Path("figures/curves.json").read_text()) == after
+
+
+def test_the_page_goes_on_showing_what_is_in_the_folder(vitascope: Run, model: Path, tmp_path: Path) -> None:
+    films = ("--films", "4", "--curves", "negative", "--steps", "1", "--device", "cpu", "--out", "figures")
+    assert vitascope("evaluate", "--model", model, *films).code == 0
+    assert vitascope("evaluate", "--model", model, *QUICK, "--out", "figures").code == 0
+    page = Path("figures/page.html").read_text()
+    assert CURVE_QUESTION in page
+    assert "All figures" in page
+    other = make_bundle(tmp_path / "earlier", seed=1)
+    make_probe(other / "probe")
+    told = vitascope("evaluate", "--model", other, *QUICK, "--out", "figures", "--force")
+    assert (told.code, Path("figures/page.html").read_text()) == (2, page)
+    assert "of other weights" in told.err[-1]
+
+
+def test_the_command_knows_the_curves_without_torch() -> None:
+    assert tuple(steering.CURVES) == CURVES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from vitascope.engine import picture_hash
 from vitascope.media import Video, fitted, picture, record_of
 
 Run = Callable[..., Any]
@@ -46,6 +48,7 @@ def test_a_film_goes_on_from_another_ones_last_frame(vitascope: Run, toy: Path) 
     assert (one.code, two.code) == (0, 0)
     last = Video.load("one.mp4").frames[-1]
     assert torch.equal(picture("one.mp4"), last)
+    assert record_of("two.mp4")["shot"]["image"] == picture_hash(fitted(last, 32, 48))
 
 
 def test_it_is_made_again_with_the_picture_and_only_with_it(vitascope: Run, toy: Path) -> None:
@@ -83,6 +86,59 @@ def test_what_is_no_picture_is_refused(vitascope: Run, toy: Path, content: bytes
     assert not Path("a.mp4").exists()
 
 
+def test_a_picture_stands_upright_and_on_white(tmp_path: Path) -> None:
+    import av
+    import numpy as np
+
+    with av.open(str(tmp_path / "clear.png"), "w") as out:  # transparent on the left, red on the right
+        stream = out.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "rgba"
+        pixels = np.zeros((16, 32, 4), np.uint8)
+        pixels[:, 16:] = (255, 0, 0, 255)
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgba")))
+        out.mux(stream.encode())
+    seen = picture(tmp_path / "clear.png")
+    assert seen[0, 0].tolist() == [255, 255, 255]
+    assert seen[0, 31].tolist() == [255, 0, 0]
+    turned = tmp_path / "phone.jpg"
+    turned.write_bytes(with_orientation(jpeg(tmp_path), 6))
+    upright, lying = picture(turned), picture(tmp_path / "plain.jpg")
+    assert lying.shape == (16, 32, 3)
+    # Orientation 6: the first row of the file is the right side of the picture.
+    assert upright.shape == (32, 16, 3)
+    torch.testing.assert_close(upright.float(), lying.rot90(-1, (0, 1)).float(), atol=2, rtol=0)
+
+
+def jpeg(folder: Path) -> bytes:
+    """A picture whose left half is dark."""
+    import av
+    import numpy as np
+
+    path = folder / "plain.jpg"
+    with av.open(str(path), "w", format="image2") as out:
+        stream = out.add_stream("mjpeg", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuvj444p"
+        pixels = np.full((16, 32, 3), 220, np.uint8)
+        pixels[:, :16] = 30
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuvj444p")))
+        out.mux(stream.encode())
+    return path.read_bytes()
+
+
+def with_orientation(data: bytes, orientation: int) -> bytes:
+    """A JPEG that says in its Exif part how it is to be turned."""
+    tag = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    body = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + tag + struct.pack(">I", 0)
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
+
+
+def test_a_film_of_one_frame_is_told_to_be_the_picture(vitascope: Run, toy: Path) -> None:
+    saved("start.png")
+    told = vitascope("generate", PROMPT, "--model", toy, "--frames", "1", "--image", "start.png", "--output", "a.png")
+    assert told.code == 0
+    assert any("is that picture" in line for line in told.err)
+
+
 def test_a_model_that_never_learned_to_begin_is_refused(vitascope: Run, textual: Path) -> None:
     saved("start.png")
     told = vitascope("generate", PROMPT, "--model", textual, "--image", "start.png", "--output", "a.mp4")
@@ -98,6 +154,10 @@ def test_a_picture_is_scaled_to_cover_and_cut_around_its_middle() -> None:
     cut = fitted(ramp, 40, 20)
     assert cut.shape == (40, 20, 3)
     assert cut[0, :, 0].tolist() == list(range(40, 60))
+    thin = torch.zeros(1, 60_000, 3, dtype=torch.uint8)
+    thin[0, 30_000] = 255  # enlarged as a whole it would take gigabytes
+    assert fitted(thin, 32, 48).shape == (32, 48, 3)
+    assert int(fitted(thin, 32, 48).max()) > 200
     small = fitted(ramp, 20, 50)
     torch.testing.assert_close(small[10, 5:45, 0].float(), torch.arange(5, 45) * 2.0 + 0.5, atol=1.0, rtol=0)
     assert fitted(draw(7, 9), 64, 96).shape == (64, 96, 3)

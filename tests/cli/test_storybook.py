@@ -55,6 +55,7 @@ def test_the_page_holds_every_value_and_every_word(vitascope: Run) -> None:
         assert (Path("here") / f"{name}.png").is_file()
         assert all(f"| {value} " in page for value in values)
     assert ", ".join(vocabulary("first")) in page
+    assert "`vitascope storybook --page here --world first --strip 1`" in page
     again = vitascope("storybook", "--world", "first", "--page", "here")
     assert (again.code, again.out) == (2, "")
     assert "vocabulary.md already" in again.err[-1]
@@ -67,7 +68,11 @@ def test_the_page_holds_every_value_and_every_word(vitascope: Run) -> None:
         (["--attribute", "plaice"], "did you mean place"),
         (["--clips", "0"], "a whole number from 1 to 400"),
         (["--output", "a.mp4"], "end the name in .png"),
-        (["--seed", "-3"], "a whole number"),
+        (["--seed", "-3"], "a whole number from 0"),
+        (["--world", ""], "there is no such thing"),
+        (["--page", "here", "--attribute", "place"], "leave --attribute out"),
+        (["--attribute", "place", "--clips", "3"], "leave --clips out"),
+        (["--page", "/proc/nope"], "no such folder can be made"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(vitascope: Run, flags: list[str], why: str) -> None:

@@ -15,12 +15,20 @@ from torch import Tensor
 from vitascope.data.clips import to_pixels
 from vitascope.engine import Engine
 from vitascope.errors import BadModel, BadShot
-from vitascope.evaluation.adherence import Adherence, Share, adherence, generated
+from vitascope.evaluation.adherence import Adherence, adherence, fits
+from vitascope.evaluation.continuity import continuity
+from vitascope.evaluation.curves import measured
+from vitascope.evaluation.distribution import Likeness, distribution, features
 from vitascope.evaluation.fidelity import SAME, fidelity, psnr, reconstructed
+from vitascope.evaluation.films import generated, prepared, show
+from vitascope.evaluation.laws import laws
 from vitascope.evaluation.probe import Probe, ProbeConfig, Schooling
 from vitascope.evaluation.report import Result, evaluate
 from vitascope.evaluation.retrieval import found, retrieval
-from vitascope.evaluation.scenes import SEED, real, scenes
+from vitascope.evaluation.rounding import rounded
+from vitascope.evaluation.scenes import SEED, real, scenes, siblings
+from vitascope.evaluation.share import Share
+from vitascope.evaluation.steering import CURVES, SOLVERS, STEPS
 from vitascope.physics.solvers import Step
 from vitascope.recipe import ClipShape, Recipe
 from vitascope.shot import Shot
@@ -105,7 +113,7 @@ class Perfect:
     def __init__(self, count: int, off: int = 0, spoil: float = 0.0) -> None:
         self.films = to_pixels(truth(count)).roll(-off, 0)
         self.spoil = spoil
-        self.recipe = SimpleNamespace(video=VIDEO)
+        self.recipe = SimpleNamespace(video=VIDEO, world="first")
         self.device = torch.device("cpu")
         self.codec = SimpleNamespace(encode=lambda video: video, decode=lambda latent: iter(latent.split(2, dim=2)))
         self.prompts: list[str] = []
@@ -120,7 +128,7 @@ class Perfect:
 
 
 def told(count: int, off: int = 0, accuracy: Mapping[str, float] | None = None) -> Adherence:
-    return adherence(cast(Engine, Perfect(count, off)), Oracle(count, accuracy), count)
+    return adherence(show(cast(Engine, Perfect(count, off)), scenes(count)), Oracle(count, accuracy))
 
 
 def test_psnr_has_its_known_values() -> None:
@@ -187,7 +195,19 @@ def test_scenes_are_withheld_or_not_as_asked_and_always_the_same() -> None:
         shown = scenes(30, split)
         assert {withheld(s.subject, s.colour, s.action, s.place) for s in shown} == {split == "withheld"}
         assert shown == scenes(40, split)[:30]
+        assert scenes(10, split, start=20) == shown[20:]
     assert SEED > 2**32, "no recipe's seed"
+
+
+def test_siblings_share_their_labels_and_nothing_else() -> None:
+    shown = scenes(1)[0]
+    others = siblings(shown, 40)
+    for name in ATTRIBUTES:
+        assert {getattr(other, name) for other in others} == {getattr(shown, name)}
+    for name in ("radius", "x", "floor", "horizon", "vigour", "phase", "detail"):
+        assert len({getattr(other, name) for other in others}) == 40
+    assert siblings(shown, 3, start=5) == others[5:8]
+    assert shown not in others
 
 
 def test_films_that_are_true_reach_what_the_probe_reads_of_true_films() -> None:
@@ -198,6 +218,26 @@ def test_films_that_are_true_reach_what_the_probe_reads_of_true_films() -> None:
     assert (measured.mean, measured.whole) == (1.0, Share(20, 20))
     assert [film.seed for film in measured.films] == list(range(20))
     assert [film.prompt for film in measured.films] == [plain(s) for s in scenes(20)]
+
+
+def test_films_that_are_true_measure_as_true_films_do() -> None:
+    shown = show(cast(Engine, Perfect(30)), scenes(30))
+    probe = Oracle(30)
+    still = continuity(shown, probe, VIDEO)
+    assert rounded(still.made) == rounded(still.codec) == rounded(still.real)
+    lawful = laws(shown, VIDEO)
+    assert lawful.laws
+    assert all(rounded(law.made) == rounded(law.codec) == rounded(law.real) for law in lawful.laws)
+    reference = features(probe, real(VIDEO, scenes(30, start=30)))
+    alike = distribution({name: features(probe, films) for name, films in shown.versions.items()}, reference)
+    assert rounded(alike.made) == rounded(alike.codec) == rounded(alike.real)
+
+
+def test_rounding_reaches_every_number_and_nothing_else() -> None:
+    told = rounded(Likeness(1.23456789, -1e-9 / 3, 1 / 3, 1.0))
+    assert told == Likeness(1.23457, -3.33333e-10, 0.333333, 1.0)
+    assert rounded({"a": (1 / 3, 7, "x", None)}) == {"a": (0.333333, 7, "x", None)}
+    assert rounded(Share(2, 3)) == Share(2, 3)
 
 
 def test_films_of_other_scenes_reach_chance() -> None:
@@ -234,53 +274,68 @@ def test_what_the_probe_reads_badly_is_called_unmeasured_and_not_counted() -> No
 def test_a_probe_of_another_shape_is_refused() -> None:
     probe = Probe(ProbeConfig(frames=9, height=16, width=32))
     with pytest.raises(BadModel, match="9 frames of 32x16 and this model makes 5 of 32x16; "):
-        adherence(cast(Engine, Perfect(1)), probe, 1)
+        fits(probe, cast(Engine, Perfect(1)))
 
 
 @pytest.mark.parametrize("attributes", [{"mood": ("warm", "cold")}, {"light": ("night", "day", "dusk", "morning")}])
 def test_a_probe_of_another_world_is_refused(attributes: dict[str, tuple[str, ...]]) -> None:
     probe = Probe(ProbeConfig(VIDEO.frames, VIDEO.height, VIDEO.width, attributes))
     with pytest.raises(BadModel, match=f"'{next(iter(attributes))}' is not what the storybook shows; "):
-        adherence(cast(Engine, Perfect(1)), probe, 1)
+        fits(probe, cast(Engine, Perfect(1)))
 
 
 def test_a_walk_that_leaves_the_numbers_is_told() -> None:
     with pytest.raises(FloatingPointError, match="seeds 0 to 2 left the numbers"):
-        adherence(cast(Engine, Perfect(3, spoil=math.nan)), Oracle(3), 3)
+        show(cast(Engine, Perfect(3, spoil=math.nan)), scenes(3))
 
 
 def test_films_are_those_of_the_engine(engine: Engine) -> None:
     shown = scenes(3)
-    (batch,) = generated(engine, shown, {"steps": 3})
+    (batch,) = generated(engine, [prepared(engine, plain(s), i, {"steps": 3}) for i, s in enumerate(shown)])
     shots, films = batch
     assert [(shot.prompt, shot.seed, shot.steps) for shot in shots] == [(plain(s), i, 3) for i, s in enumerate(shown)]
     alone = engine.generate(shots[2]).frames
     assert (films[2].int() - alone.int()).abs().max() <= 1
     with pytest.raises(BadShot, match="steps"):
-        next(generated(engine, shown, {"steps": 0}))
+        show(engine, shown, {"steps": 0})
+
+
+def test_every_solver_of_the_curves_makes_films(engine: Engine) -> None:
+    fewest = [point for point in CURVES["steps"].points(4, "first") if point.x == min(STEPS)]
+    assert [point.line for point in fewest] == list(SOLVERS)
+    found = [measured(engine, Oracle(1), point, {}) for point in fewest]
+    assert all(point.finite and point.films == 4 for point in found)
+    assert len({point.saturation for point in found}) > 1, "noise on the way is seen, even in films of no training"
 
 
 def test_everything_together_is_deterministic_and_survives_json(engine: Engine) -> None:
     heard: list[tuple[str, int, int]] = []
     seen: list[tuple[int, ...]] = []
+    probe = Oracle(3, {"light": 0.5})
 
-    def measured() -> Result:
+    def everything() -> Result:
         return evaluate(
             engine,
-            Oracle(3, {"light": 0.5}),
+            probe,
             prompts=3,
             like={"guidance": 2.0},
             clips=4,
             pool=4,
+            seeds=2,
+            moving=1,
+            searched=20,
             watch=lambda *what: heard.append(what),
             film=lambda shot, frames: seen.append((shot.seed or 0, *frames.shape)),
         )
 
-    first, again = measured(), measured()
+    first, again = everything(), everything()
     assert first == again
     assert Result.parse(first.json()) == first
     assert first.walk == {"steps": 2, "solver": "euler", "guidance": 2.0, "shift": 3.0}
     assert seen == [(seed, 5, 16, 32, 3) for seed in (0, 1, 2)] * 2
+    assert (first.memory.clips, first.memory.of) == (1, 1), "this recipe has one training clip"
+    assert first.diversity is not None
+    assert first.diversity.seeds == 2
     for doing in {doing for doing, _, _ in heard}:
         counts = [(step, of) for what, step, of in heard if what == doing]
         assert counts[-1][0] == counts[-1][1], f"{doing} ends when it is done"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from vitascope.storybook import DURATION, GRAVITY, WORLDS, Scene, camera, cast, render, scene, track
+from vitascope.storybook import DURATION, GRAVITY, WORLDS, Scene, camera, cast, render, scene, track, withheld
 from vitascope.storybook.actors import PIECES, Lights, shadow, sprites
 from vitascope.storybook.motion import facing, pace, pendulum, pivot, pose, radius, rope, times
 from vitascope.storybook.shapes import SUBJECTS, depth, extent
@@ -52,6 +52,15 @@ def test_every_scene_is_possible_and_every_value_comes_up():
             values.add(getattr(made, name))
     for name, values in WORLDS["whole"].values.items():
         assert found[name] == set(values), name
+
+
+def test_nobody_in_a_training_clip_does_what_is_withheld():
+    joined = 0
+    for index in range(4000):
+        for actor in cast(scene(1, index, "train", "whole")):
+            assert not withheld(actor.subject, actor.colour, actor.action, actor.place)
+            joined += 1
+    assert joined > 4800  # so that second subjects were among them
 
 
 def test_the_legs_turn_with_the_way():

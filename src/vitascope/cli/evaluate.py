@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import os
-import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, Whole
 from vitascope.cli.generate import chosen_device
-from vitascope.cli.progress import telling
-from vitascope.errors import BadMedia, nearest
+from vitascope.cli.progress import Told, telling
+from vitascope.cli.tables import show, show_curves
+from vitascope.errors import BadMedia, BadModel, nearest
 from vitascope.media import filmstrip, sheet, write
 from vitascope.shot import Shot
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from torch import Tensor
 
-    from vitascope.evaluation import Obeyed, Result, Share
+    from vitascope.engine import Engine
+    from vitascope.evaluation import Curves, Probe, Result
+    from vitascope.evaluation.memory import Pair
 
 SPLITS = ("withheld", "seen")  # as `evaluation.scenes` has them, without torch
-RESULTS, FILMS = "results.json", "films.png"
+CURVES = ("guidance", "steps", "length", "order", "contradiction", "negative")  # as `evaluation.steering` has them
+RESULTS, AGAINST, FILMS, CLOSEST = "results.json", "against.json", "films.png", "closest.png"
+POINTS, PAGE = "curves.json", "page.html"
 MOST_STRIPS = 100  # films on the contact sheet
+SHEETS = {FILMS: "The films", CLOSEST: "The films that are nearest to a training clip, each above its clip"}
 
 
 @dataclass(frozen=True)
 class Command:
-    """Measure a model: its codec, its text tower, and whether its films show what was asked for.
+    """Measure a model: whether its films show what was asked for, keep still what should not change, obey the laws of motion,
+    are as varied as true films, and are no copies of what it was trained on; and its codec and text tower.
 
     The films are judged by a probe, a small network that was trained on true films alone and that tells its own accuracy.
     It comes with a model; where it does not, one is trained, which takes some ten minutes.
@@ -35,14 +42,31 @@ class Command:
     vitascope evaluate
 
     vitascope evaluate --model runs/storybook/bundle --prompts 48 --guidance 6 --out figures
+
+    vitascope evaluate --against runs/earlier/bundle --out figures
+
+    vitascope evaluate --curves guidance,negative --films 32 --out figures
     """
 
     model: Text = None
     """A shipped model's name or a bundle's folder."""
+    against: Text = None
+    """Another model, measured likewise by the same probe and told beside it."""
     prompts: Whole = None
     """How many films are made, with the seeds 0, 1, 2 and so on; 200 if not given."""
     split: Text = None
     """withheld: combinations that were kept out of all training; seen: others. withheld if not given."""
+    seeds: Whole = None
+    """How many films more are made of each of four prompts, to see how they differ; 16 if not given, 1 for none."""
+    moving: Whole = None
+    """How many films more are made for each law of motion that they are to obey; 12 if not given."""
+    training: Whole = None
+    """How many training clips are searched for copies; all if not given."""
+    curves: Text = None
+    """Measure steering curves instead: all, or some of guidance, steps, length, order, contradiction and negative, with
+    commas between. With --out it goes on where it was stopped."""
+    films: Whole = None
+    """How many films are made for each point of a curve; 16 if not given."""
     steps: Whole = None
     """How many steps the solver takes."""
     solver: Text = None
@@ -56,7 +80,7 @@ class Command:
     probe_steps: Whole = None
     """How long a probe is trained, if one has to be."""
     out: Folder = None
-    """A folder for results.json and films.png, the contact sheet; nothing is kept if not given."""
+    """A folder for results.json, page.html with the plots, and contact sheets; nothing is kept if not given."""
     device: Text = None
     """auto, cpu, cuda, cuda:1 or mps."""
     json: Flag = False
@@ -65,41 +89,196 @@ class Command:
     """Replace what is in the folder."""
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What the flags say, checked."""
+
+    device: str
+    prompts: int
+    split: Any
+    seeds: int
+    moving: int
+    training: int | None
+    curves: tuple[str, ...]
+    films: int
+    like: dict[str, Any]
+    out: Path | None
+
+
 def run(command: Command) -> None:
     """Prints the figures. Everything that can be refused is refused before the weights are read."""
-    device = chosen_device(command.device)
-    prompts, split = whole("--prompts", command.prompts, 200, 10_000), chosen_split(command.split)
-    like = shared(command)
-    out = free_folder(Path(command.out), command.force) if command.out is not None else None
-    folder = Path(command.probe) if command.probe is not None else None
+    _fit_together(command)
+    names = chosen_curves(command.curves)
+    asked = _Asked(
+        device=chosen_device(command.device),
+        prompts=whole("--prompts", command.prompts, 200, 10_000),
+        split=chosen_split(command.split),
+        seeds=whole("--seeds", command.seeds, 16, 10_000),
+        moving=whole("--moving", command.moving, 12, 10_000),
+        training=None if command.training is None else whole("--training", command.training, 12_000, 10_000_000),
+        curves=names,
+        films=whole("--films", command.films, 16, 10_000),
+        like=shared(command),
+        out=free_folder(Path(command.out), command.force, bool(names)) if command.out is not None else None,
+    )
     from vitascope.engine import Engine
-    from vitascope.evaluation import evaluate, probe_for
+    from vitascope.evaluation import probe_for
     from vitascope.evaluation.lessons import STEPS
 
     steps = whole("--probe-steps", command.probe_steps, STEPS, 1_000_000)
+    with telling() as told:
+        engine = Engine.load(command.model, asked.device)
+        other = Engine.load(command.against, asked.device) if command.against is not None else None
+        for each in (engine, other):
+            if each is not None:
+                each.prepare(Shot.model_validate({"prompt": "a film", **asked.like}))
+        folder = Path(command.probe) if command.probe is not None else None
+        probe = probe_for(engine, folder, steps=steps, watch=told.step)
+        if names:
+            curves = _measured_curves(engine, probe, asked, told, command.force)
+        else:
+            results = _measured(engine, other, probe, asked, told)
+    if names:
+        print(curves.json(), end="") if command.json else show_curves(curves)
+    elif command.json:
+        print(
+            results[0].json() if other is None else "[" + ",".join(r.json() for r in results).rstrip() + "]\n", end=""
+        )
+    else:
+        show(*results)
+
+
+def _measured(
+    engine: Engine, other: Engine | None, probe: Probe, asked: _Asked, told: Told
+) -> tuple[Result] | tuple[Result, Result]:
+    """All measures of one model or of two, and what is kept of them."""
+    from vitascope.evaluation import evaluate
+    from vitascope.evaluation.adherence import fits
+
+    if other is not None:
+        fits(probe, other)
     strips: list[Any] = []
     records: list[Any] = []
-    with telling() as told:
-        engine = Engine.load(command.model, device)
+    closest: list[Any] = []
 
-        def film(shot: Shot, frames: Any) -> None:
-            if out is not None and len(strips) < MOST_STRIPS:
-                strips.append(filmstrip(frames))
-                records.append(engine.record(shot))
+    def film(shot: Shot, frames: Tensor) -> None:
+        if asked.out is not None and len(strips) < MOST_STRIPS:
+            strips.append(filmstrip(frames))
+            records.append(engine.record(shot))
 
-        engine.prepare(Shot.model_validate({"prompt": "a film", **like}))
-        probe = probe_for(engine, folder, steps=steps, watch=told.step)
-        result = evaluate(engine, probe, prompts=prompts, split=split, like=like, watch=told.step, film=film)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write(out / FILMS, [sheet(strips, 4)[None]], 1.0, {"sheet": records})
-        partial = out / f".{RESULTS}.partial"
-        partial.write_text(result.json(), encoding="utf-8")
-        os.replace(partial, out / RESULTS)
-    if command.json:
-        print(result.json(), end="")
-    else:
-        show(result)
+    def pair(_: Pair, made: Tensor, clip: Tensor) -> None:
+        closest.append(sheet([filmstrip(made), filmstrip(clip)], 1, gap=1))
+
+    like: dict[str, Any] = {
+        "prompts": asked.prompts,
+        "split": asked.split,
+        "like": asked.like,
+        "seeds": asked.seeds,
+        "moving": asked.moving,
+        "searched": asked.training,
+    }
+    curves = _kept(asked.out, engine, (POINTS,))[2] if asked.out is not None else None
+    result = evaluate(engine, probe, **like, watch=told.step, film=film, pair=pair)
+    second = evaluate(other, probe, **like, watch=told.step) if other is not None else None
+    if asked.out is not None:
+        asked.out.mkdir(parents=True, exist_ok=True)
+        write(asked.out / FILMS, [sheet(strips, 4)[None]], 1.0, {"sheet": records})
+        pairs = [asdict(each) for each in result.memory.pairs[: len(closest)]]
+        write(asked.out / CLOSEST, [sheet(closest, 3)[None]], 1.0, {"pairs": pairs})
+        if second is not None:
+            _put(asked.out / AGAINST, second.json())
+        else:
+            (asked.out / AGAINST).unlink(missing_ok=True)
+        _put(asked.out / RESULTS, result.json())
+        _put_page(asked.out, result, second, curves)
+    return (result,) if second is None else (result, second)
+
+
+def _measured_curves(engine: Engine, probe: Probe, asked: _Asked, told: Told, force: bool) -> Curves:
+    """The curves, kept after every point where there is a folder; those that are there go on."""
+    from vitascope.evaluation.curves import measure_curves
+
+    names = (RESULTS, AGAINST) if force else (RESULTS, AGAINST, POINTS)
+    result, against, before = _kept(asked.out, engine, names) if asked.out is not None else (None, None, None)
+
+    def keep(curves: Curves) -> None:
+        if asked.out is not None:
+            asked.out.mkdir(parents=True, exist_ok=True)
+            _put(asked.out / POINTS, curves.json())
+
+    curves = measure_curves(
+        engine, probe, asked.curves, asked.films, asked.like, before=before, watch=told.step, keep=keep
+    )
+    if asked.out is not None:
+        _put_page(asked.out, result, against, curves)
+    return curves
+
+
+def _kept(out: Path, engine: Engine, names: Sequence[str]) -> tuple[Result | None, Result | None, Curves | None]:
+    """What a folder holds already under these names, of this model and of the one beside it, so that its page can go on
+    showing it.
+
+    Raises:
+        BadModel: when it cannot be read, or is of another model.
+    """
+    from vitascope.bundle import fingerprint
+    from vitascope.evaluation import Curves, Result
+
+    texts = {
+        name: (out / name).read_text(encoding="utf-8", errors="replace") for name in names if (out / name).is_file()
+    }
+    result, against = (Result.parse(texts[name]) if name in texts else None for name in (RESULTS, AGAINST))
+    curves = Curves.parse(texts[POINTS]) if POINTS in texts else None
+    for name, each in ((RESULTS, result), (POINTS, curves)):
+        if each is not None and each.weights != fingerprint(engine.weights):
+            raise BadModel(
+                f"--out {out}: {name} there is of other weights than those of {engine.recipe.name}, and one page cannot show "
+                "both; name another folder."
+            )
+    return result, against, curves
+
+
+def _put_page(out: Path, result: Result | None, against: Result | None, curves: Curves | None) -> None:
+    """The page, of all that the folder holds."""
+    from vitascope.evaluation.page import page
+
+    images = {name: told for name, told in SHEETS.items() if (out / name).is_file()} if result is not None else {}
+    _put(out / PAGE, page(result, against, curves, images))
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a text whole, or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _fit_together(command: Command) -> None:
+    """Raises BadCommand for flags of which one would change nothing."""
+    if command.curves is None:
+        if command.films is not None:
+            raise BadCommand("--films without --curves: only curves have points; give --prompts, or --curves all.")
+        return
+    for name in ("against", "prompts", "split", "seeds", "moving", "training"):
+        if getattr(command, name) is not None:
+            raise BadCommand(f"--{name} and --curves: curves ask for films of their own; leave one of the two out.")
+
+
+def chosen_curves(text: str | None) -> tuple[str, ...]:
+    """The names of curves in the order in which they are measured; none where none are asked for.
+
+    Raises:
+        BadCommand: when there is no such curve.
+    """
+    if text is None:
+        return ()
+    names = CURVES if text.strip() == "all" else tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in CURVES:
+            close = nearest(name[:60], (*CURVES, "all"))
+            hint = f"the nearest is {close}" if close else f"there are {', '.join(CURVES)}, and all"
+            raise BadCommand(f"--curves {name[:60]!r}: there is no such curve; {hint}.")
+    return tuple(name for name in CURVES if name in names)
 
 
 def shared(command: Command) -> dict[str, Any]:
@@ -121,98 +300,31 @@ def chosen_split(text: str | None) -> Any:
     return text
 
 
-def free_folder(out: Path, force: bool) -> Path:
-    """`out`, if results can be put there. Raises BadMedia."""
+def free_folder(out: Path, force: bool, curves: bool = False) -> Path:
+    """`out`, if results can be put there, or curves, which go on from what is there. Raises BadMedia."""
     nearest_there = next(place for place in (out, *out.absolute().parents) if place.exists())
     if not nearest_there.is_dir():
         raise BadMedia(f"--out {out}: {nearest_there} is a file; name a folder.")
     if not os.access(nearest_there, os.W_OK):
         raise BadMedia(f"--out {out}: the folder {nearest_there} is read-only; write somewhere else.")
-    there = [name for name in (RESULTS, FILMS) if (out / name).exists()]
+    ours = any((out / name).exists() for name in (RESULTS, POINTS))  # then the page is ours, too
+    names = (() if curves else (RESULTS, AGAINST, FILMS, CLOSEST)) + (() if ours else (PAGE,))
+    there = [name for name in names if (out / name).exists()]
     if there and not force:
         raise BadMedia(f"--out {out}: there is a {there[0]} already; name another folder, or replace it with --force.")
     return out
 
 
-def whole(flag: str, text: str | None, default: int, largest: int) -> int:
-    """A whole number from 1 to `largest`.
+def whole(flag: str, text: str | None, default: int, largest: int, smallest: int = 1) -> int:
+    """A whole number from `smallest` to `largest`.
 
     Raises:
         BadCommand: when `text` is not one.
     """
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= largest:
-        raise BadCommand(f"{flag} {text[:60]!r}: it is a whole number from 1 to {largest}; {default} would do.")
-    return int(text)
-
-
-def show(result: Result) -> None:
-    """The figures as a table on standard output."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 110
-    console = Console(file=sys.stdout, width=width, highlight=False, markup=False)
-    walk, shown = result.walk, result.adherence
-    console.print(
-        f"{result.model} {result.weights}: {len(shown.films)} films of {shown.split} combinations, {walk['steps']} steps of "
-        f"{walk['solver']}, guidance {walk['guidance']}, shift {walk['shift']}"
-    )
-    console.print(_table(result))
-    for line in _sentences(result):
-        console.print(line, soft_wrap=True)
-
-
-def _table(result: Result) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    shown = result.adherence
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("attribute")
-    for name in ("as asked", "95 %", "by chance", "true films", "after codec", "probe"):
-        table.add_column(name, justify="right")
-    table.add_column("weakest")
-    for row in shown.attributes:
-        own = "unknown" if row.probe is None else _percent(row.probe)
-        asked = (_percent(row.generated.value), _range(row.generated)) if row.measured else ("unmeasured", "")
-        rest = (_percent(row.chance), _percent(row.real.value), _percent(row.codec.value), own)
-        table.add_row(row.attribute, *asked, *rest, _weakest(row) if row.measured else "")
-    if shown.mean is not None:
-        table.add_section()
-        table.add_row("mean", _percent(shown.mean))
-        table.add_row("all at once", _percent(shown.whole.value), _range(shown.whole))
-    return table
-
-
-def _sentences(result: Result) -> list[str]:
-    fidelity, retrieval, probe = result.fidelity, result.retrieval, result.probe
-    apart = ", ".join(f"{name} {value:.2f}" for name, value in fidelity.weather.items())
-    told = [
-        f"codec: {fidelity.psnr:.2f} dB on {fidelity.clips} withheld clips ({apart}; lowest {fidelity.lowest:.2f})",
-        f"text tower among {retrieval.clips} withheld clips: clips found by text {_found(retrieval.video)}, texts found by clip "
-        f"{_found(retrieval.text)}, by chance {_found(retrieval.chance)}",
-    ]
-    if probe is not None:
-        told.append(
-            f"probe: read {probe.held_out} true films of its own; true films are those of the same scenes as asked"
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not smallest <= int(text) <= largest:
+        raise BadCommand(
+            f"{flag} {text[:60]!r}: it is a whole number from {smallest} to {largest}; {default} would do."
         )
-    return told
-
-
-def _found(found: Any) -> str:
-    return f"{_percent(found.top1)} first, {_percent(found.top5)} in five"
-
-
-def _weakest(row: Obeyed) -> str:
-    name, share = min(row.values.items(), key=lambda item: item[1].value)
-    return f"{name} {share.hits}/{share.of}"
-
-
-def _range(share: Share) -> str:
-    low, high = share.interval
-    return f"{100 * low:.0f}-{100 * high:.0f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return int(text)

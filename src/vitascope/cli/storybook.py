@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WORLDS = ("first", "whole")  # as `storybook.WORLDS` has them, without torch
 PAGE = "vocabulary.md"
 FRAMES, HEIGHT, WIDTH = 33, 72, 120
-COLUMNS = 4
+COLUMNS, STRIP = 4, 3
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,12 @@ class Command:
 
 def run(command: Command) -> None:
     """Draws, and prints the path of the picture or of the page."""
-    world = _among("--world", command.world or "whole", WORLDS)
-    columns, strip = whole("--columns", command.columns, COLUMNS, 20), whole("--strip", command.strip, 3, 33)
-    clips, seed = whole("--clips", command.clips, 24, 400), int(whole("--seed", command.seed or None, 1, 999_999_999))
+    world = _among("--world", "whole" if command.world is None else command.world, WORLDS)
+    columns, strip = whole("--columns", command.columns, COLUMNS, 20), whole("--strip", command.strip, STRIP, 33)
+    clips, seed = whole("--clips", command.clips, 24, 400), whole("--seed", command.seed, 0, 999_999_999, 0)
+    _alone(command)
     if command.page is not None:
-        print(_page(Path(command.page), world, strip, columns, seed, command.force))
+        print(_page(Path(command.page), _Way(world, seed, columns, strip), command.force))
         return
     path = Path(command.output or "storybook.png")
     if check_output(path, replace=command.force).suffix.lower() != ".png":
@@ -92,23 +93,58 @@ def _draw(path: Path, shown: list[Scene], columns: int, strip: int, force: bool,
     write(path, [sheet(strips, columns)[None]], 1.0, {"sheet": records}, replace=force)
 
 
-def _page(folder: Path, world: str, strip: int, columns: int, seed: int, force: bool) -> Path:
+def _alone(command: Command) -> None:
+    """Raises BadCommand for flags that would be ignored."""
+    for flag, says, others in (
+        ("page", "every attribute", ("attribute", "clips", "output")),
+        ("attribute", "a clip a value", ("clips",)),
+    ):
+        for other in others:
+            if getattr(command, flag) is not None and getattr(command, other) is not None:
+                raise BadCommand(f"--{flag} and --{other}: the one shows {says}; leave --{other} out.")
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Which clips a page shows, and how."""
+
+    world: str
+    seed: int
+    columns: int
+    strip: int
+
+    @property
+    def flags(self) -> str:
+        """What is to be typed beside --page for the same page."""
+        usual = _Way("whole", 0, COLUMNS, STRIP)
+        said = [f" --{name} {value}" for name, value in vars(self).items() if value != getattr(usual, name)]
+        return "".join(said)
+
+
+def _page(folder: Path, way: _Way, force: bool) -> Path:
     """Everything that there is in a world, as a page of Markdown with a picture for each attribute."""
     from vitascope.storybook import WORLDS as KNOWN
     from vitascope.storybook import tour, vocabulary
 
+    world, seed, columns, strip = way.world, way.seed, way.columns, way.strip
     page = folder / PAGE
     names = tuple(KNOWN[world].values)
     for path in (page, *(folder / f"{name}.png" for name in names)):
         if path.exists() and not force:
             raise BadCommand(f"--page {folder}: there is a {path.name} already; name another folder, or use --force.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadCommand(
+            f"--page {folder}: no such folder can be made ({(error.strerror or '').lower()}); name another one."
+        ) from None
     words = vocabulary(world)
     lines = [
         "# The vocabulary of the storybook",
         "",
-        f"Everything that there is in the {world} world, drawn by `vitascope storybook --page {folder.name}`: under each "
-        f"picture the values in its order, {strip} frames of each.",
+        f"Everything that there is in the {world} world, drawn by "
+        f"`vitascope storybook --page {folder.resolve().name}{way.flags}`: under each picture the values in its order, "
+        f"{strip} frames of each.",
         "",
     ]
     with telling() as told:

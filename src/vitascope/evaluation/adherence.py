@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from vitascope.engine import Engine, to_bytes
+from vitascope.engine import Engine
 from vitascope.errors import BadModel
-from vitascope.evaluation.fidelity import reconstructed
+from vitascope.evaluation.films import Shown
 from vitascope.evaluation.probe import Probe
 from vitascope.evaluation.progress import Watch
-from vitascope.evaluation.scenes import Split, real, scenes
-from vitascope.shot import Shot
-from vitascope.storybook import ATTRIBUTES, Scene, plain
+from vitascope.evaluation.scenes import Split
+from vitascope.evaluation.share import Share
+from vitascope.storybook.worlds import world_of
 
-ROWS = 8  # films that walk together
-
-
-@dataclass(frozen=True)
-class Share:
-    """So many of so many."""
-
-    hits: int
-    of: int
-
-    @property
-    def value(self) -> float:
-        """The share, in [0, 1]."""
-        return self.hits / self.of if self.of else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Where the true share is with 95 % confidence (Wilson 1927)."""
-        if not self.of:
-            return 0.0, 1.0
-        z, n, p = 1.959964, self.of, self.value
-        middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)
+ROWS = 16  # films that are read together
 
 
 @dataclass(frozen=True)
@@ -95,66 +68,18 @@ class Adherence:
         return Adherence(split, mean, Share(sum(right), len(right)), tuple(attributes), tuple(films))
 
 
-def generated(
-    engine: Engine, shown: Sequence[Scene], like: Mapping[str, Any], watch: Watch | None = None
-) -> Iterator[tuple[list[Shot], Tensor]]:
-    """Films of the scenes' full captions with the seeds 0, 1, 2..., in batches: their shots and uint8 [b t h w c].
-
-    `like` are fields of a Shot that all of them share, such as steps. Raises BadShot; FloatingPointError when a walk leaves
-    the numbers.
-    """
-    shots = [engine.prepare(Shot.model_validate({**like, "prompt": plain(s), "seed": i})) for i, s in enumerate(shown)]
-    for start in range(0, len(shots), ROWS):
-        part = shots[start : start + ROWS]
-        last = None
-        for last in engine.sample(*part):
-            done = min(1.0, (last.index + 1) / max(1, part[0].steps or 1))
-            if watch:
-                watch("making films", start + int(done * len(part)), len(shots))
-        if last is None or not torch.isfinite(last.x).all():
-            raise FloatingPointError(
-                f"the films with the seeds {start} to {start + len(part) - 1} left the numbers; use more steps, a lower "
-                "guidance or another solver"
-            )
-        yield part, to_bytes(torch.cat(list(engine.codec.decode(last.x)), dim=2))
-
-
-def adherence(
-    engine: Engine,
-    probe: Probe,
-    prompts: int = 200,
-    split: Split = "withheld",
-    like: Mapping[str, Any] | None = None,
-    *,
-    watch: Watch | None = None,
-    film: Callable[[Shot, Tensor], None] | None = None,
-) -> Adherence:
-    """Generate `prompts` films, read them, and read their scenes' true renders beside. `film` is given each film as it comes.
-
-    Raises:
-        BadModel: when the probe was trained on films of another shape.
-    """
-    fits(probe, engine)
-    shown = scenes(prompts, split)
-    made: list[dict[str, str]] = []
-    said: list[Shot] = []
-    for shots, films in generated(engine, shown, like or {}, watch):
-        made += probe.read(films)
-        said += shots
-        for shot, pixels in zip(shots, films):
-            if film:
-                film(shot, pixels)
-    true: list[dict[str, str]] = []
-    through: list[dict[str, str]] = []
-    for start in range(0, prompts, ROWS):
-        films = real(engine.recipe.video, shown[start : start + ROWS])
-        true += probe.read(films)
-        through += probe.read(reconstructed(engine, films))
+def adherence(shown: Shown, probe: Probe, split: Split = "withheld", watch: Watch | None = None) -> Adherence:
+    """What the probe reads in generated films, in their scenes' true renders, and in those after the codec."""
+    read: list[list[dict[str, str]]] = [[], [], []]
+    for start in range(0, len(shown), ROWS):
+        for found, films in zip(read, (shown.made, shown.codec, shown.real)):
+            found += probe.read(films[start : start + ROWS])
         if watch:
-            watch("reading true films", len(true), prompts)
-    asked = [{name: str(getattr(one, name)) for name in probe.config.attributes} for one in shown]
+            watch("reading films", len(read[0]), len(shown))
+    made, through, true = read
+    asked = [{name: str(getattr(one, name)) for name in probe.config.attributes} for one in shown.scenes]
     rows = [counted(probe, name, asked, made, through, true) for name in probe.config.attributes]
-    readings = [Reading(s.prompt, s.seed or 0, a, m) for s, a, m in zip(said, asked, made, strict=True)]
+    readings = [Reading(s.prompt, s.seed or 0, a, m) for s, a, m in zip(shown.shots, asked, made, strict=True)]
     return Adherence.of(split, rows, readings)
 
 
@@ -167,8 +92,9 @@ def fits(probe: Probe, engine: Engine) -> None:
             f"probe: it was trained on {seen.frames} frames of {seen.width}x{seen.height} and this model makes "
             f"{video.frames} of {video.width}x{video.height}; {way}"
         )
+    known = world_of(engine.recipe.world).values
     for name, values in seen.attributes.items():
-        if tuple(values) != ATTRIBUTES.get(name):
+        if seen.world != engine.recipe.world or tuple(values) != known.get(name):
             raise BadModel(f"probe: what it knows of '{name}' is not what the storybook shows; {way}")
 
 

@@ -48,7 +48,7 @@ def reconstructed(engine: Engine, films: Tensor, rows: int = 8) -> Tensor:
 
 def fidelity(engine: Engine, clips: int = 64, split: Split = "withheld", watch: Watch | None = None) -> Fidelity:
     """The codec on renders of scenes that it never saw."""
-    shown = scenes(clips, split)
+    shown = scenes(clips, split, world=engine.recipe.world)
     found: list[float] = []
     for start in range(0, clips, 8):
         films = real(engine.recipe.video, shown[start : start + 8])

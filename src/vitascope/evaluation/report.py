@@ -1,29 +1,44 @@
 """Everything that is measured of a model, in one Result that is written and read as JSON.
 
-A measure is a module with one function of the engine that returns a dataclass; here it gets its place in the Result.
+A measure is a module with one function that returns a dataclass, of the films that are made once for all of them, or of
+the engine; here it gets its place in the Result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from vitascope.bundle import fingerprint
+from vitascope.data.clips import Source
 from vitascope.engine import Engine
 from vitascope.errors import BadModel
-from vitascope.evaluation.adherence import Adherence, adherence
+from vitascope.evaluation.adherence import Adherence, adherence, fits
+from vitascope.evaluation.continuity import Continuity, continuity
+from vitascope.evaluation.distribution import Distribution, Diversity, distribution, diversity, features
 from vitascope.evaluation.fidelity import Fidelity, fidelity
+from vitascope.evaluation.films import Keep, generated, joined, prepared, show
+from vitascope.evaluation.laws import Laws, lawful_scenes, laws
 from vitascope.evaluation.lessons import STEPS, train_probe
+from vitascope.evaluation.memory import Memory, Pair, clips_of, memory
 from vitascope.evaluation.probe import ABOUT, Probe, ProbeConfig, Schooling
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.retrieval import Retrieval, retrieval
-from vitascope.evaluation.scenes import Split
-from vitascope.shot import Shot
+from vitascope.evaluation.rounding import rounded
+from vitascope.evaluation.scenes import Split, real, scenes, siblings
+from vitascope.recipe import Recipe
+from vitascope.storybook import Scene, plain
+
+SPOKEN = 4  # prompts whose diversity is measured
+MOST_PAIRS = 12  # of films and training clips, to look at
+KeepPair = Callable[[Pair, Tensor, Tensor], None]
+"""Is given a pair, its film and its training clip, uint8 [t h w c] each."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,12 @@ class Result:
     fidelity: Fidelity
     retrieval: Retrieval
     adherence: Adherence
+    continuity: Continuity
+    distribution: Distribution
+    diversity: Diversity | None
+    """None where there is one film of each prompt."""
+    memory: Memory
+    laws: Laws
 
     def json(self) -> str:
         """As JSON text."""
@@ -68,24 +89,72 @@ def evaluate(
     like: Mapping[str, Any] | None = None,
     clips: int = 64,
     pool: int = 100,
+    seeds: int = 16,
+    moving: int = 12,
+    searched: int | None = None,
     watch: Watch | None = None,
-    film: Callable[[Shot, Tensor], None] | None = None,
+    film: Keep | None = None,
+    pair: KeepPair | None = None,
 ) -> Result:
-    """All measures: the codec on `clips` withheld clips, the text tower among `pool`, and adherence on `prompts` films.
+    """All measures. `prompts` films are made once, and looked at by all of them; `seeds` more of each of a few prompts, for
+    their diversity, and `moving` more for each law of motion. The codec is measured on `clips` withheld clips and the text
+    tower among `pool`; of the training clips all are searched, or the first `searched`.
 
-    `like` are fields of a Shot that all films share; `film` is given every generated film, uint8 [t h w c].
+    `like` are fields of a Shot that all films share; `film` is given every film of the prompts and `pair` the closest pairs
+    of a film and a training clip.
+
+    Raises:
+        BadModel: when the probe was trained on films of another shape or world.
     """
-    shown = adherence(engine, probe, prompts, split, like, watch=watch, film=film)
+    fits(probe, engine)
+    video, world = engine.recipe.video, engine.recipe.world
+    asked = scenes(prompts, split, world=world)
+    shown = show(engine, asked, like, watch, film)
+    reference = features(probe, real(video, scenes(prompts, split, prompts, world)))
+    more = lawful_scenes(moving, split, video, 2 * prompts, world)
     defaults = engine.defaults | dict(like or {})
-    return Result(
+    clips_learned = training_clips(engine.recipe)
+    remembered = memory(shown.made, shown.real, clips_learned, searched, watch)
+    if pair:
+        for each in remembered.pairs[:MOST_PAIRS]:
+            pair(each, shown.made[each.film], clips_of(clips_learned, [each.clip])[0])
+    result = Result(
         model=engine.recipe.name,
         weights=fingerprint(engine.weights),
         walk={name: defaults[name] for name in ("steps", "solver", "guidance", "shift")},
         probe=probe.schooling,
+        adherence=adherence(shown, probe, split, watch),
+        continuity=continuity(shown, probe, video, watch),
+        distribution=distribution({name: features(probe, each) for name, each in shown.versions.items()}, reference),
+        diversity=diverse(engine, probe, asked[:SPOKEN], seeds, like, watch) if seeds > 1 else None,
+        memory=remembered,
+        laws=laws(joined(shown, show(engine, more, like, watch)) if more else shown, video, watch),
         fidelity=fidelity(engine, clips, watch=watch),
         retrieval=retrieval(engine, pool, watch=watch),
-        adherence=shown,
     )
+    return rounded(result)
+
+
+def diverse(
+    engine: Engine,
+    probe: Probe,
+    asked: Sequence[Scene],
+    seeds: int,
+    like: Mapping[str, Any] | None = None,
+    watch: Watch | None = None,
+) -> Diversity:
+    """The diversity of `seeds` films of each scene's full caption, beside as many true films of its labels."""
+    shots = [prepared(engine, plain(scene), seed, like) for scene in asked for seed in range(seeds)]
+    made = torch.cat([films for _, films in generated(engine, shots, watch)])
+    true = torch.cat([real(engine.recipe.video, siblings(scene, seeds)) for scene in asked])
+    return diversity(features(probe, made).split(seeds), features(probe, true).split(seeds))
+
+
+def training_clips(recipe: Recipe) -> Source:
+    """The clips that a recipe's films are learned from."""
+    video = recipe.video
+    clips = recipe.stages.diffusion.clips
+    return Source(recipe.seed, clips, video.frames, video.height, video.width, world=recipe.world)
 
 
 def probe_for(engine: Engine, folder: Path | None = None, *, steps: int = STEPS, watch: Watch | None = None) -> Probe:

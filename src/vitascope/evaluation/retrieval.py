@@ -50,7 +50,7 @@ def found(queries: Tensor, answers: Tensor) -> Found:
 @torch.no_grad()
 def retrieval(engine: Engine, clips: int = 100, split: Split = "withheld", watch: Watch | None = None) -> Retrieval:
     """Both directions among `clips` renders with their full captions, the clips seen at as many moments as in training."""
-    shown = scenes(clips, split)
+    shown = scenes(clips, split, world=engine.recipe.world)
     frames = engine.recipe.video.frames
     moments = min(max(engine.recipe.stages.clip.frames or (frames,)), frames)
     chosen = torch.linspace(0, frames - 1, moments).round().long()

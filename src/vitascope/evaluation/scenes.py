@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor
@@ -10,20 +11,30 @@ from torch import Tensor
 from vitascope.physics.noise import key
 from vitascope.recipe import ClipShape
 from vitascope.storybook import Scene, render, scene
+from vitascope.storybook.worlds import DEFAULT
 
 Split = Literal["withheld", "seen"]
 SPLITS: tuple[Split, ...] = ("withheld", "seen")
 
 SEED = key(0, "evaluation")
+SIBLINGS = key(0, "evaluation siblings")
 
 
-def scenes(count: int, split: Split = "withheld") -> list[Scene]:
-    """The first `count` scenes of the evaluation, the same ones every time.
+def scenes(count: int, split: Split = "withheld", start: int = 0, world: str = DEFAULT) -> list[Scene]:
+    """`count` scenes of the evaluation of this world from number `start` on, the same ones every time.
 
     "withheld": combinations of subject, colour, action and place that were kept out of all training; "seen": others. Neither
     was ever drawn with these numbers: positions, speeds and sceneries are new in both.
     """
-    return [scene(SEED, index, "train" if split == "seen" else "withheld") for index in range(count)]
+    kind = "train" if split == "seen" else "withheld"
+    return [scene(SEED, index, kind, world) for index in range(start, start + count)]
+
+
+def siblings(shown: Scene, count: int, start: int = 0) -> list[Scene]:
+    """`count` scenes with the labels of this one, in which all that labels leave open is drawn anew: what the world itself
+    makes of one full caption. Number 0, 1, 2... is the same draw for every scene."""
+    drawn = (scene(SIBLINGS, index, "any", shown.world) for index in range(start, start + count))
+    return [replace(each, **shown.labels) for each in drawn]
 
 
 def real(video: ClipShape, shown: Sequence[Scene]) -> Tensor:

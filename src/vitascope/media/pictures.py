@@ -18,11 +18,12 @@ LARGEST = 100_000_000
 def picture(path: Name) -> Tensor:
     """A picture, or the last frame of a film, so that one shot can go on from another: uint8 [h w 3].
 
-    Raises BadMedia for a file that is neither, or whose picture is too large to unpack.
+    Turned upright as the file says, and what is transparent on white. Raises BadMedia for a file that is neither, or whose
+    picture is too large to unpack.
     """
     import torch
 
-    with opened(path) as (container, stream):
+    with opened(path, "a picture or a film") as (container, stream):
         if stream.width * stream.height > LARGEST:
             raise BadMedia(
                 f"{path}: its picture has {stream.width}x{stream.height} pixels and at most {LARGEST:,} are unpacked; scale it "
@@ -33,19 +34,24 @@ def picture(path: Name) -> Tensor:
             last = frame
         if last is None:
             raise BadMedia(f"{path}: there is no picture in it; give a whole picture or film.")
-        return torch.from_numpy(last.to_ndarray(format="rgb24"))
+        pixels = torch.from_numpy(last.to_ndarray(format="rgba")).float()
+        opaque = pixels[..., 3:] / 255
+        upright = torch.rot90(pixels[..., :3] * opaque + 255 * (1 - opaque), last.rotation // 90, (0, 1))
+        return upright.round().byte().contiguous()
 
 
 def fitted(image: Tensor, height: int, width: int) -> Tensor:
-    """A picture uint8 [h w 3] scaled, with its shape kept, until it covers height x width, and cut to that around its middle."""
+    """The middle of a picture uint8 [h w 3] that has the shape of height x width, scaled to that."""
     import torch.nn.functional as F
 
     tall, wide = image.shape[:2]
     scale = max(height / tall, width / wide)
-    rows, columns = max(height, round(tall * scale)), max(width, round(wide * scale))
-    if (rows, columns) != (tall, wide):
-        pixels = image.permute(2, 0, 1)[None].float()
-        pixels = F.interpolate(pixels, (rows, columns), mode="bicubic", antialias=True, align_corners=False)
-        image = pixels[0].clamp(0, 255).round().byte().permute(1, 2, 0)
-    top, left = (rows - height) // 2, (columns - width) // 2
-    return image[top : top + height, left : left + width].contiguous()
+    # Cut before it is scaled: of a thin picture little is seen, and the whole of it, enlarged, would fill all memory.
+    rows, columns = (max(1, min(have, round(want / scale))) for have, want in ((tall, height), (wide, width)))
+    top, left = (tall - rows) // 2, (wide - columns) // 2
+    image = image[top : top + rows, left : left + columns]
+    if (rows, columns) == (height, width):
+        return image.contiguous()
+    pixels = image.permute(2, 0, 1)[None].float()
+    pixels = F.interpolate(pixels, (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return pixels[0].clamp(0, 255).round().byte().permute(1, 2, 0).contiguous()

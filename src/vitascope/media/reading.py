@@ -81,8 +81,9 @@ def local_path(path: Name) -> Path:
 
 
 @contextmanager
-def opened(path: Name) -> Iterator[tuple[av.container.InputContainer, Any]]:
-    """The file's container and its first video stream. A failure to decode inside the block is a BadMedia too."""
+def opened(path: Name, kind: str = "a film") -> Iterator[tuple[av.container.InputContainer, Any]]:
+    """The file's container and its first video stream. A failure to decode inside the block is a BadMedia too, which says that
+    the file is not of this kind."""
     import av
     import av.error
 
@@ -92,11 +93,11 @@ def opened(path: Name) -> Iterator[tuple[av.container.InputContainer, Any]]:
             options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
             with av.open(file, "r", container_options=options) as container:
                 if not container.streams.video:
-                    raise BadMedia(f"{path}: there is no picture in it; give a whole film.")
+                    raise BadMedia(f"{path}: there is no picture in it; give {kind}, whole.")
                 yield container, container.streams.video[0]
         except av.error.FFmpegError as error:
             reason = (error.strerror or "unknown error").lower()
-            raise BadMedia(f"{path}: it cannot be read as a film ({reason}); fetch or make the file again.") from error
+            raise BadMedia(f"{path}: it cannot be read as {kind} ({reason}); fetch or make the file again.") from error
 
 
 @contextmanager

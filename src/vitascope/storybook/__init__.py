@@ -5,11 +5,11 @@ from __future__ import annotations
 from vitascope.storybook.captions import caption, plain, said, vocabulary
 from vitascope.storybook.motion import DURATION, GRAVITY, RESTITUTION
 from vitascope.storybook.pixels import render
-from vitascope.storybook.scenes import Scene, scene, withheld
+from vitascope.storybook.scenes import Scene, scene
 from vitascope.storybook.sheet import sheet
 from vitascope.storybook.tour import tour
 from vitascope.storybook.views import Track, camera, cast, track, tracks
-from vitascope.storybook.worlds import ATTRIBUTES, WORLDS
+from vitascope.storybook.worlds import ATTRIBUTES, WORLDS, withheld
 
 __all__ = [
     "ATTRIBUTES",

@@ -198,10 +198,7 @@ class Phrases:
         scene = self.scene
         if not self.tell("place"):
             return ""
-        if scene.subject in SWIMMERS and scene.place == "sea":
-            place = settings.IN_THE_SEA
-        else:
-            place = settings.PLACES[scene.place]
+        place = settings.PLACES[scene.place]
         found = place.at
         flies = scene.subject in FLYERS and scene.action in _AIRBORNE
         if flies and place.above:  # not "on the grass"

@@ -10,13 +10,12 @@ frame is 1 high (see `motion`). Rules that keep the labels exact:
 
 from __future__ import annotations
 
-import hashlib
 import random
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from vitascope.physics.noise import key
-from vitascope.storybook.worlds import DEFAULT, HEADED, World, world_of
+from vitascope.storybook.worlds import DEFAULT, HEADED, World, withheld, world_of
 
 Split = Literal["train", "withheld", "any"]
 
@@ -78,15 +77,15 @@ class Scene:
         return ("right" if self.direction > 0 else "left") if self.action in HEADED else "none"
 
     @property
+    def labels(self) -> dict[str, Any]:
+        """The fields that are labels: two scenes that share them differ in what labels leave open. A heading is one of them."""
+        found: dict[str, Any] = {name: value for name, value in vars(self).items() if isinstance(value, str)}
+        return found if self.world == DEFAULT or self.heading == "none" else found | {"direction": self.direction}
+
+    @property
     def change(self) -> str:
         """What changes in the shot, of the subject or around it."""
         return self.beat if self.beat != "none" else self.turn
-
-
-def withheld(subject: str, colour: str, action: str, place: str) -> bool:
-    """Whether this combination is kept out of every training: sha256 of the joined words, modulo 10, is 0."""
-    digest = hashlib.sha256(" ".join((subject, colour, action, place)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") % 10 == 0
 
 
 def _one(draw: random.Random, values: tuple[str, ...]) -> str:

@@ -89,14 +89,6 @@ PLACES: dict[str, Place] = {
     ),
 }  # fmt: skip
 
-IN_THE_SEA = Place(
-    ("in the sea", "in the sea", "in the ocean", "in the water"),
-    ("through the sea", "through the water"),
-    (),
-    ("the sea",),
-)
-"""Where a fish is at sea."""
-
 LIGHTS: dict[str, tuple[str, ...]] = {
     "morning": (
         "in the morning",

@@ -1,0 +1,240 @@
+"""Steering curves: which films are asked for, what is counted of them, and that a measurement goes on where it stood."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from vitascope.data.clips import to_pixels
+from vitascope.engine import Engine
+from vitascope.errors import BadModel
+from vitascope.evaluation.curves import Curves, entropy, freedom, judged, measure_curves, saturation, usual_entropy
+from vitascope.evaluation.probe import Probe, ProbeConfig, Schooling
+from vitascope.evaluation.scenes import real, scenes, siblings
+from vitascope.evaluation.share import Share
+from vitascope.evaluation.steering import (
+    CONTRADICTED,
+    CURVES,
+    GUIDANCE,
+    SOLVERS,
+    STEPS,
+    Asked,
+    Point,
+    labels,
+    shots,
+)
+from vitascope.physics.solvers import SOLVERS as KNOWN
+from vitascope.physics.solvers import Step
+from vitascope.recipe import ClipShape
+from vitascope.shot import Shot
+from vitascope.storybook import ATTRIBUTES, WORLDS, plain
+
+VIDEO = ClipShape(frames=5, height=16, width=32, fps=8)
+NAMES = list(ATTRIBUTES)
+
+
+class Steady(Probe):
+    """A probe that reads what it is told to, film by film; the camera it reads badly."""
+
+    def __init__(self, told: list[dict[str, str]] | None = None) -> None:
+        torch.manual_seed(0)
+        super().__init__(ProbeConfig(5, 16, 32, look=(4, 4, 8), motion=(4, 4, 8), maps=2, hidden=4))
+        accuracy = dict.fromkeys(ATTRIBUTES, 0.99) | {"camera": 0.7}
+        self.schooling = Schooling(0, 1, 1, 1000, accuracy, accuracy)
+        self.told = iter(told or [])
+
+    def read(self, films: Tensor, rows: int = 16) -> list[dict[str, str]]:
+        first = {name: values[0] for name, values in ATTRIBUTES.items()}
+        return [next(self.told, first) for _ in films]
+
+
+class Maker:
+    """The part of an engine that makes films: the film of a seed is a true one, its pixels scaled by the guidance."""
+
+    def __init__(self, broken: float = math.inf) -> None:
+        self.films = to_pixels(real(VIDEO, scenes(20)))
+        self.recipe = SimpleNamespace(video=VIDEO, name="maker", world="first")
+        self.defaults = {"steps": 4, "solver": "euler", "guidance": 1.0, "shift": 1.0}
+        self.device = torch.device("cpu")
+        self.weights = {"network": "0" * 64}
+        self.codec = SimpleNamespace(decode=lambda latent: iter([latent]))
+        self.made, self.broken = 0, broken
+
+    def prepare(self, shot: Shot) -> Shot:
+        return shot.filled(VIDEO.model_dump() | self.defaults)
+
+    def sample(self, *shots: Shot) -> Iterator[Step]:
+        self.made += len(shots)
+        assert len({(shot.guidance, shot.steps, shot.solver) for shot in shots}) == 1
+        x = self.films[[shot.seed for shot in shots if shot.seed is not None]]
+        strong = float(shots[0].guidance or 1)
+        yield Step(3, 0.0, x if strong < self.broken else x * math.nan, x)
+
+
+def measure(maker: Maker, *names: str, **more: Any) -> Curves:
+    return measure_curves(cast(Engine, maker), Steady(), names, 8, **more)
+
+
+def test_curves_turn_one_thing_and_hold_the_rest() -> None:
+    assert [p.x for p in CURVES["guidance"].points(8, "first")] == list(GUIDANCE)
+    assert {(p.line, p.x) for p in CURVES["steps"].points(8, "first")} == {
+        (s, float(n)) for s in SOLVERS for n in STEPS
+    }
+    assert set(SOLVERS) <= set(KNOWN)
+    for name in ("guidance", "steps"):
+        points = list(CURVES[name].points(8, "first"))
+        assert all(point.asked == points[0].asked for point in points)
+        assert len(points) == len({point.name for point in points})
+    assert (min(GUIDANCE), max(GUIDANCE), min(STEPS), max(STEPS)) == (1, 15, 4, 100)
+
+
+def test_a_point_has_as_many_films_as_were_asked_for() -> None:
+    for name, curve in CURVES.items():
+        for point in curve.points(16, "first"):
+            made = shots(point, {})
+            assert len(made) == 16, name
+            assert [shot.seed for shot in made[: point.seeds]] == list(range(point.seeds))
+
+
+def test_longer_prompts_say_more_of_the_same_scenes() -> None:
+    points = list(CURVES["length"].points(64, "first"))
+    assert len(points) >= 4
+    for point in points:
+        assert all(len(asked.says) == point.x for asked in point.asked)
+    vague, specific = points[0], points[-1]
+    assert len(specific.asked[0].prompt) > len(vague.asked[0].prompt)
+    for a, b in zip(vague.asked, specific.asked):
+        assert all(b.says.get(name, value) == value for name, value in a.says.items())
+
+
+def test_the_order_of_words_is_all_that_changes() -> None:
+    last, first = CURVES["order"].points(16, "first")
+    for a, b in zip(last.asked, first.asked):
+        assert a.prompt != b.prompt
+        assert sorted(a.prompt.replace(",", "").split()) == sorted(b.prompt.replace(",", "").split())
+        assert a.says == b.says
+
+
+def test_a_contradiction_is_one_sentence_beside_its_control() -> None:
+    alike, contrary = CURVES["contradiction"].points(16, "first")
+    for a, b in zip(alike.asked, contrary.asked):
+        assert a.prompt.endswith(a.says[CONTRADICTED])
+        assert b.prompt.endswith(cast(str, b.against))
+        assert a.against == b.against != a.says[CONTRADICTED]
+        assert a.prompt.rsplit(" ", 1)[0] == b.prompt.rsplit(" ", 1)[0]
+
+
+def test_a_negative_prompt_says_nothing_that_the_prompt_says() -> None:
+    without, with_ = CURVES["negative"].points(16, "first")
+    assert {asked.negative for asked in without.asked} == {""}
+    assert [asked.prompt for asked in without.asked] == [asked.prompt for asked in with_.asked]
+    for shot in shots(with_, {"steps": 3}):
+        assert shot.steps == 3
+        assert shot.negative
+        subject, colour = shot.prompt.split()[2], shot.prompt.split()[1]
+        assert subject not in shot.negative.split()
+        assert colour not in shot.negative.split()
+
+
+def test_only_what_is_said_and_measured_is_counted() -> None:
+    scene = scenes(1)[0]
+    right = labels(scene)
+    wrong = right | {"colour": "none", "camera": "none", "light": "none"}
+    asked = Asked("a", labels(scene, ("subject", "colour", "camera")))
+    point = Point("length", "", 3.0, (asked,), seeds=2)
+    told = judged(Steady([right, wrong]), point, real(VIDEO, scenes(2)))
+    assert told.adherence == Share(3, 4), "two attributes of two films, the camera is read too badly"
+    assert (told.first, told.last) == (None, None)
+    other = Asked("a", right, against="night" if right[CONTRADICTED] != "night" else "day")
+    shown = right | {CONTRADICTED: cast(str, other.against)}
+    told = judged(Steady([right, shown]), Point("contradiction", "", "c", (other,), seeds=2), real(VIDEO, scenes(2)))
+    assert (told.first, told.last) == (Share(1, 2), Share(1, 2))
+    assert told.adherence == Share(10, 10), "what is contradicted is told apart"
+
+
+def test_saturation_of_known_colours() -> None:
+    grey, red = torch.full((1, 2, 4, 4, 3), 90).to(torch.uint8), torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)
+    red[..., 0] = 255
+    assert saturation(grey) == 0
+    assert saturation(red) == 1
+    assert saturation(torch.cat((grey, red))) == pytest.approx(0.5)
+
+
+def test_freedom_is_that_of_the_world_or_less() -> None:
+    assert entropy(["a"] * 8) == 0
+    assert entropy(["a", "b", "c", "d"]) == pytest.approx(2)
+    shown = scenes(16)
+    free = [labels(scene) for scene in shown]
+    nothing = (Asked("a", {}),)
+    assert freedom(nothing, [free], NAMES) == pytest.approx(1, abs=0.15)
+    assert freedom(nothing, [[free[0]] * 16], NAMES) == 0
+    assert freedom((Asked("a", free[0]),), [free], NAMES) is None
+    assert usual_entropy("place", 4) < usual_entropy("place", 64) < math.log2(len(ATTRIBUTES["place"]))
+
+
+def test_points_are_kept_one_by_one_and_not_measured_again() -> None:
+    kept: list[Curves] = []
+    maker = Maker()
+    whole = measure(maker, "negative", "guidance", keep=kept.append)
+    assert [len(curves.points) for curves in kept] == list(range(1, 11))
+    assert maker.made == 80
+    stopped = Curves.parse(kept[4].json())
+    again = Maker()
+    assert measure(again, "negative", "guidance", before=stopped) == whole
+    assert again.made == 40
+    assert Curves.parse(whole.json()) == whole
+
+
+def test_curves_of_something_else_are_not_gone_on_with() -> None:
+    before = measure(Maker(), "negative")
+    other = Maker()
+    other.weights = {"network": "1" * 64}
+    with pytest.raises(BadModel, match="another folder"):
+        measure(other, "negative", before=before)
+    with pytest.raises(BadModel, match="another folder"):
+        measure(Maker(), "negative", before=before, held={"steps": 9})
+    with pytest.raises(BadModel, match="the entry"):
+        Curves.parse("{}")
+
+
+def test_films_that_leave_the_numbers_are_a_point_too() -> None:
+    told = measure(Maker(broken=7), "guidance")
+    assert [point.finite for point in told.points] == [scale < 7 for scale in GUIDANCE]
+    assert told.points[-1].adherence.of == 0
+    assert told.points[-1].diversity is None
+
+
+def test_what_true_films_reach_stands_beside() -> None:
+    told = measure(Maker(), "negative")
+    assert told.world.films == 8
+    assert told.world.diversity is not None
+    assert told.world.saturation is not None
+    assert 0 < told.world.saturation < 1
+    assert told.world.freedom == 1
+    assert [plain(scene) for scene in scenes(2)] == [
+        a.prompt for a in next(CURVES["guidance"].points(8, "first")).asked
+    ]
+
+
+@pytest.mark.parametrize("curve", list(CURVES))
+def test_every_curve_can_be_asked_of_the_whole_world(curve: str) -> None:
+    for point in CURVES[curve].points(16, "whole"):
+        assert point.asked
+        for asked in point.asked:
+            assert set(asked.says) <= set(WORLDS["whole"].values)
+            for name, value in asked.says.items():
+                assert value in WORLDS["whole"].values[name]
+
+
+def test_siblings_share_the_labels_of_the_whole_world_and_nothing_else() -> None:
+    for shown in scenes(60, world="whole"):
+        for other in siblings(shown, 3):
+            assert all(getattr(other, name) == getattr(shown, name) for name in WORLDS["whole"].values)
+            assert other.detail != shown.detail
+            assert plain(other) == plain(shown)
