@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from vitascope.storybook import WORLDS, Scene, caption, plain, said, scene, vocabulary
+from vitascope.storybook.canvas import WEATHERS
 from vitascope.storybook.inflection import conjugate, gerund, third
+from vitascope.storybook.phrases import CLOSED
 from vitascope.storybook.worlds import KINDS, PEOPLE, SHELTERED, TURNS
 from vitascope.text import Words
 
@@ -32,6 +34,17 @@ USUAL = {
     "weather": "clear", "camera": "still", "mood": "neutral", "size": "usual", "relation": "none", "heading": "none",
     "change": "none", "dress": "nothing",
 }  # fmt: skip
+
+
+STILL = {
+    "weather": "clear",
+    "mood": "neutral",
+    "size": "usual",
+    "count": "one",
+    "camera": "still",
+    "beat": "none",
+    "turn": "none",
+}
 
 
 def words_of(text: str) -> list[str]:
@@ -249,19 +262,42 @@ def test_what_changes_is_not_said_to_stay():
             assert "weather" not in told
 
 
+def test_no_caption_speaks_of_what_a_closed_sky_hides():
+    assert set(CLOSED) == {name for name, has in WEATHERS["whole"].items() if not has.seen}
+    spoken = Counter()
+    above = replace(next(drawn for drawn in SCENES if drawn.turn == "dusk falls"), **{**STILL, "turn": "dusk falls"})
+    for weather in WORLDS["whole"].values["weather"]:
+        starry = replace(above, place="night sky", subject="balloon", action="moves left", turn="none", light="night")
+        for drawn in (replace(above, weather=weather), replace(starry, weather=weather)):
+            texts = " ".join(caption(drawn, index) for index in range(300))
+            spoken[weather] += len(re.findall(r"\bstarry\b|\bthe sun\b", texts))
+    assert {weather for weather, times in spoken.items() if times} == {"clear", "wind"}
+    assert min(spoken["clear"], spoken["wind"]) > 20
+
+
+def test_what_flies_is_over_the_ground():
+    seen = Counter()
+    base = replace(SCENES[0], **STILL, dress="nothing", relation="none", other="none", light="day")
+    for place, below in (
+        ("meadow", "on the grass"),
+        ("snowfield", "on (the|fresh) snow"),
+        ("beach", "on (the|a) (sandy )?(beach|shore)"),
+    ):
+        for subject, action in (("bird", "orbits"), ("butterfly", "moves left"), ("kite", "floats"), ("kite", "spins")):
+            drawn = replace(base, subject=subject, action=action, place=place)
+            for index in range(60):
+                text = caption(drawn, index)
+                assert not re.search(below, text), text
+                seen["over"] += "over " in text or "above " in text
+        resting = replace(base, subject="ball", action="stays still", place=place)
+        seen["on"] += sum(bool(re.search(below, caption(resting, index))) for index in range(60))
+    assert min(seen["over"], seen["on"]) > 20
+
+
 def test_a_caption_is_a_function_of_scene_and_index():
     assert caption(SCENES[3], 2) == caption(scene(60, 3, "any", "whole"), 2)
 
 
-STILL = {
-    "weather": "clear",
-    "mood": "neutral",
-    "size": "usual",
-    "count": "one",
-    "camera": "still",
-    "beat": "none",
-    "turn": "none",
-}
 WALKS = replace(SCENES[0], **STILL, action="walks", relation="none", other="none")
 WOMAN = replace(WALKS, subject="woman", colour="red", dress="coat", place="snowy park", light="dusk")
 FOX = replace(

@@ -119,6 +119,17 @@ def test_the_layout_is_the_same_in_every_light_and_weather(place):
     assert not torch.equal(unlit(drawn(4, place=place, light="day", weather="clear")), day)
 
 
+@pytest.mark.parametrize("place", sorted(PLACES))
+def test_a_wider_canvas_shows_the_same_and_more_beside_it(place):
+    for index, light in enumerate(LIGHTS):
+        told = drawn(index, place=place, light=light, weather="clear")
+        narrow, wide = painted(told, 64), painted(told, 128)
+        for part, all_of_it in ((narrow.sky, wide.sky), (narrow.land, wide.land), (narrow.front, wide.front)):
+            assert (part is None) == (all_of_it is None)
+            if part is not None and all_of_it is not None:
+                torch.testing.assert_close(part, all_of_it[:, :, 32:96], atol=2e-4, rtol=0)
+
+
 @pytest.mark.parametrize("place", ["snowy park", "city street", "room"])
 @pytest.mark.parametrize("light", ["dusk", "night"])
 def test_lamps_light_what_is_around_them(place, light, monkeypatch):
@@ -159,6 +170,16 @@ def test_fog_takes_the_distance_and_leaves_what_is_near():
         far, near = (float(b / a) for a, b in zip(contrast["clear"], contrast["fog"], strict=True))
         assert far < 0.5, light
         assert far < near
+
+
+@pytest.mark.parametrize("place", ["night sky", "meadow"])
+def test_a_closed_sky_hides_the_moon_and_the_stars(place):
+    edge = {}
+    for weather in WHOLE.values["weather"]:
+        sky = painted(drawn(6, place=place, light="night", weather=weather)).sky
+        edge[weather] = float(sky.diff(dim=2).abs().max())  # of a disc; clouds have none
+    for weather, has in WEATHERS["whole"].items():
+        assert edge[weather] > 0.3 if has.seen else edge[weather] < 0.1, (weather, edge)
 
 
 def test_a_smaller_window_paints_the_same():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import pytest
 import torch
@@ -34,6 +35,14 @@ def test_frames_lie_at_their_own_times():
     few, many = render(scenes, frames=5), render(scenes, frames=17)
     assert (few.int() - many[:, ::4].int()).abs().max() <= 1
     assert render(scenes, frames=1).shape[1] == 1
+
+
+def test_single_frames_of_the_first_world_are_what_they_were():
+    # Of cameras that pan and zoom: a camera that moves resamples the scenery, even in a single frame.
+    scenes = [scene(5, index) for index in (40, 65, 80)]
+    assert all(one.camera != "still" for one in scenes)
+    frames = render(scenes, frames=1)
+    assert hashlib.sha256(frames.numpy().tobytes()).hexdigest()[:16] == "9dd3e52db7f59cd9"  # before the whole world
 
 
 @pytest.mark.parametrize("index", range(6))

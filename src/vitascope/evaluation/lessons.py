@@ -22,7 +22,7 @@ from vitascope.physics.noise import Noise, key, normal, uniform
 from vitascope.recipe import StageSettings
 from vitascope.storybook import Scene, render, scene
 from vitascope.storybook.motion import pose, times
-from vitascope.storybook.views import camera, view
+from vitascope.storybook.views import camera, on_screen, view
 from vitascope.training.loop import State, train
 
 STEPS = 2000
@@ -89,7 +89,7 @@ def whereabouts(config: ProbeConfig, shown: Scene) -> Tensor:
     found = []
     for moment in times(config.frames):
         at, by = pose(shown, moment), camera(shown, moment)
-        x, y = by.sees(at.x, at.y)
+        x, y = on_screen(shown, at, by)
         found.append((x / seen.half_width, -y / seen.half_height))
     return torch.tensor(found)
 

@@ -20,7 +20,7 @@ from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import REST, SUBJECTS, Limbs, Part, extent, silhouette
 from vitascope.storybook.things import droplet, fragment, shards
 from vitascope.storybook.traces import Frames, impact, landed, splash, thrown
-from vitascope.storybook.views import Camera, View
+from vitascope.storybook.views import Camera, View, on_screen, parallax
 
 COLOURS: dict[str, Colour] = {
     "red": (0.88, 0.09, 0.11),
@@ -35,13 +35,6 @@ COLOURS: dict[str, Colour] = {
     "brown": (0.47, 0.27, 0.12),
     "grey": (0.52, 0.54, 0.57),
 }
-_BLACK, _BROWN, _RED, _BLOND = (0.09, 0.08, 0.08), (0.28, 0.16, 0.09), (0.62, 0.26, 0.08), (0.93, 0.76, 0.36)
-_LOOKS: tuple[tuple[Colour, Colour], ...] = (  # of skin and hair
-    *(((0.98, 0.83, 0.72), hair) for hair in (_BLACK, _BROWN, _RED, _BLOND)),
-    *(((0.90, 0.70, 0.54), hair) for hair in (_BLACK, _BROWN)),
-    *((skin, _BLACK) for skin in ((0.72, 0.50, 0.35), (0.52, 0.35, 0.24))),
-)
-_SHINING = ("flame", "light")  # materials that the air does not dim
 _BLACK, _BROWN, _RED, _BLOND = (0.09, 0.08, 0.08), (0.28, 0.16, 0.09), (0.62, 0.26, 0.08), (0.93, 0.76, 0.36)
 _LOOKS: tuple[tuple[Colour, Colour], ...] = (  # of skin and hair
     *(((0.98, 0.83, 0.72), hair) for hair in (_BLACK, _BROWN, _RED, _BLOND)),
@@ -76,13 +69,20 @@ class Lights(NamedTuple):
 
 class Sprite(NamedTuple):
     """One drawn thing: the scene that it is the subject of, its pose in each frame (None where it is not seen), how its parts
-    are drawn, whether it is a piece of something, and the height of the water that hides what is below it."""
+    are drawn, whether it is a piece of something, the height of the water that hides what is below it, and where its middle
+    is: world units from the pose's centre, when it is not turned."""
 
     scene: Scene
     poses: list[Pose | None]
     draw: Callable[[Tensor, Tensor, Limbs], list[Part]]
     piece: bool = False
     water: float | None = None
+    middle: tuple[float, float] = (0.0, 0.0)
+
+    def over(self, at: Pose) -> tuple[float, float]:
+        """Where its middle is at this pose."""
+        cos, sin, (mx, my) = math.cos(at.angle), math.sin(at.angle), self.middle
+        return at.x + cos * mx - sin * my, at.y + sin * mx + cos * my
 
 
 def sprites(scene: Scene, moments: Sequence[float]) -> list[Sprite]:
@@ -141,8 +141,10 @@ def shadow(pixels: Tensor, sprite: Sprite, lights: Lights, cameras: Sequence[Cam
     if not any(shown) or sprite.water is not None:
         return
     poses = _filled(sprite.poses)
-    centres = [view.sees(p.x, p.ground) for p, view in zip(poses, cameras, strict=True)]
-    lifts = [max(0.0, p.y - p.size * below - p.ground) for p in poses]
+    middles = [sprite.over(p) for p in poses]
+    paces = [parallax(lights.before, p.ground) for p in poses]
+    centres = [by.sees(x, p.ground, pace) for (x, _), p, by, pace in zip(middles, poses, cameras, paces, strict=True)]
+    lifts = [max(0.0, y - p.size * below - p.ground) for (_, y), p in zip(middles, poses, strict=True)]
     share = 0.3 if sprite.piece else 1.0
     sizes = [share * p.size * c.zoom / (1 + 1.5 * lift) for p, c, lift in zip(poses, cameras, lifts, strict=True)]
     largest = max(sizes)
@@ -179,14 +181,15 @@ def _pieces(scene: Scene, moments: Sequence[float], hit: float) -> Iterator[Spri
     size, way = radius(scene), facing(scene)
     for piece, flight in zip(shards(PIECES), thrown(scene, PIECES), strict=True):
         mx, my = (sum(c) / len(piece) * size for c in zip(*piece, strict=True))
-        start = flight._replace(x=scene.x + way * mx, y=landed(scene) + my)
+        mx *= way
+        start = flight._replace(x=scene.x + mx, y=landed(scene) + my)
         poses: list[Pose | None] = []
         for t in moments:
             at = start.at(t - hit, scene.floor + 0.14 * size)
             cos, sin = math.cos(at.angle), math.sin(at.angle)
-            x, y = at.x - (cos * way * mx - sin * my), at.y - (sin * way * mx + cos * my)
-            poses.append(at._replace(x=x, y=y, size=size) if t > hit else None)
-        yield Sprite(scene, poses, fragment(piece), True)
+            x, y = at.x - (cos * mx - sin * my), at.y - (sin * mx + cos * my)
+            poses.append(at._replace(x=x, y=y, size=size, ground=scene.floor, side=way) if t > hit else None)
+        yield Sprite(scene, poses, fragment(piece), True, middle=(mx, my))
 
 
 def materials(scene: Scene, light: Scene) -> dict[str, Colour]:
@@ -247,7 +250,7 @@ def actor(
     if all(at is None for at in sprite.poses):
         return
     device, scene, poses = pixels.device, sprite.scene, _filled(sprite.poses)
-    centres = [view.sees(p.x, p.y) for p, view in zip(poses, cameras, strict=True)]
+    centres = [on_screen(lights.before, p, by) for p, by in zip(poses, cameras, strict=True)]
     sizes = [p.size * c.zoom for p, c in zip(poses, cameras, strict=True)]
     reach = max(sizes) + 2.2 * RIM
     at = window(pixels, centres, (reach, reach), seen)
@@ -259,7 +262,7 @@ def actor(
     u, v = at.x * inverse, at.y * inverse  # upright coordinates: the light does not turn with the subject
     cos = column([math.cos(p.angle) for p in poses])
     sin = column([math.sin(p.angle) for p in poses])
-    x, y = (cos * u + sin * v) * facing(scene), cos * v - sin * u
+    x, y = (cos * u + sin * v) * column([float(p.side) for p in poses]), cos * v - sin * u
     parts = sprite.draw(x, y, limbs(scene, poses, moments, device))
     soft = column([size * seen.scale for size in sizes])  # pixels per local unit
     rim = column([RIM * c.zoom * min(1.0, 2 * p.size / radius(scene)) / s for p, c, s in zip(poses, cameras, sizes)])
@@ -284,7 +287,7 @@ def actor(
     if any(here is None for here in sprite.poses):
         alpha = alpha * column([float(here is not None) for here in sprite.poses])[:, None]
     if sprite.water is not None:
-        level = column([view.sees(0, sprite.water)[1] - y for view, (_, y) in zip(cameras, centres, strict=True)])
+        level = column([by.sees(0, sprite.water)[1] - y for by, (_, y) in zip(cameras, centres, strict=True)])
         alpha = alpha * ((at.y - level) * seen.scale + 0.5).clamp(0, 1)[:, None]
     paste(pixels, at, paint, alpha)
 
@@ -292,11 +295,11 @@ def actor(
 def rope(frames: Frames, sprite: Sprite) -> None:
     """What a swinging sprite hangs on: a thin line from above the frame's middle to its top."""
     poses = _filled(sprite.poses)
-    hook = pivot(sprite.scene)
-    ends = [view.sees(*hook) for view in frames.cameras]
+    hook, pace = pivot(sprite.scene), frames.pace(sprite.scene)
+    ends = [by.sees(*hook, pace) for by in frames.cameras]
     tops = [
-        view.sees(p.x - 0.8 * p.size * math.sin(p.angle), p.y + 0.8 * p.size * math.cos(p.angle))
-        for p, view in zip(poses, frames.cameras, strict=True)
+        by.sees(p.x - 0.8 * p.size * math.sin(p.angle), p.y + 0.8 * p.size * math.cos(p.angle), pace)
+        for p, by in zip(poses, frames.cameras, strict=True)
     ]
     rows = frames.rows(min(p.y for p in poses), hook[1] + 0.02)
     y = frames.y[rows]

@@ -127,7 +127,7 @@ def _opening(say: Phrases) -> str:
         return ""
     say.tell("place", "light")
     say.plan -= {"place", "light"}
-    place, light = say.pick(settings.PLACES[scene.place].name), say.pick(settings.LIGHTS[scene.light])
+    place, light = say.pick(say.true(settings.PLACES[scene.place].name)), say.pick(settings.LIGHTS[scene.light])
     return say.pick(telling.OPENINGS).format(place=place, light=light)
 
 
@@ -185,7 +185,7 @@ def _turn(say: Phrases) -> list[Clause]:
     if whole:
         say.told.add(changed)
     say.plan.discard(changed)
-    text = say.pick(full if whole else brief)
+    text = say.pick(say.true(full if whole else brief))
     if scene.beat == "none" and say.chance(0.65):
         return [Clause(f"{say.pick(settings.TURN_JOINTS)} {text}", "bound")]
     return [Clause(text if say.chance(0.5) else f"then {text}", "sentence")]

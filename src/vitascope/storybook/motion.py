@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import SUBJECTS, depth, extent
-from vitascope.storybook.worlds import PEOPLE, WALKERS
+from vitascope.storybook.worlds import HEADED, PEOPLE, WALKERS
 
 DURATION = 2.0
 """Seconds of world time in a clip."""
@@ -26,12 +26,18 @@ RESTITUTION = 0.85
 SAFE = (1.6, 1.0)
 """Width and height that every frame shows, whatever its aspect ratio."""
 _TOP = 0.47  # as high as the top of a subject goes
-_SIZES = {"small": 0.72, "usual": 1.0, "large": 1.22}
+_TURNING = ("rolls", "spins", "swings")
+_HEADFIRST = ("bird", "butterfly", "fish")  # who circles head first; a ball has no head
+_SIZES = {
+    "small": 0.6,
+    "usual": 1.0,
+    "large": 1.25,
+}  # three of the usual size (`views.cast`) are larger than a small one
 
 
 class Pose(NamedTuple):
     """A subject at one moment: centre, radius of its bounding circle (world units), angle (radians), the height of the
-    ground below it, and what its limbs do (see `shapes.Limbs`)."""
+    ground below it, what its limbs do (see `shapes.Limbs`), and the side to which it looks: +1 right, -1 left."""
 
     x: float
     y: float
@@ -41,12 +47,24 @@ class Pose(NamedTuple):
     cycle: float = 0.0
     effort: float = 0.0
     lean: float = 0.0
+    side: int = 1
 
 
 def radius(scene: Scene) -> float:
     """The subject's full radius: that of its bounding circle, in world units."""
     smaller = 0.88 if scene.camera.startswith("zooms") else 1.0
     return scene.radius * SUBJECTS[scene.subject].size * smaller * _SIZES[scene.size]
+
+
+def breadth(scene: Scene) -> float:
+    """How wide the upright subject is, in world units."""
+    return radius(scene) * (depth(scene.subject, math.pi / 2) + depth(scene.subject, -math.pi / 2))
+
+
+def span(scene: Scene) -> float:
+    """How much room the subject takes from side to side, in world units: its whole circle where it turns, and at least 0.7
+    of that, for arms and wings."""
+    return radius(scene) * 2.0 if scene.action in _TURNING else max(1.4 * radius(scene), breadth(scene))
 
 
 def rolling_radius(scene: Scene) -> float:
@@ -155,13 +173,14 @@ def _swings(scene: Scene, t: float) -> Pose:
 
 
 def rope(scene: Scene) -> float:
-    """The length of the pendulum that a swinging subject is: from what it hangs on to its centre."""
-    return 0.3 + 0.14 * scene.reach
+    """The length of the pendulum that a swinging subject is: from what it hangs on, well above it, to its centre."""
+    return max(0.3 + 0.14 * scene.reach, extent(scene.subject)[1] * radius(scene) + 0.08)
 
 
 def pivot(scene: Scene) -> tuple[float, float]:
-    """What a swinging subject hangs on."""
-    return scene.x, 0.36 + 0.06 * scene.phase
+    """What a swinging subject hangs on: higher up where it would touch the ground, but in the frame."""
+    clear = scene.floor + 0.02 + radius(scene) * extent(scene.subject)[0] + rope(scene)
+    return scene.x, max(0.36 + 0.06 * scene.phase, min(0.46, clear))
 
 
 @lru_cache(maxsize=64)
@@ -194,7 +213,11 @@ def _floats(scene: Scene, t: float) -> Pose:
 def _orbits(scene: Scene, t: float) -> Pose:
     turn = scene.direction * 2 * math.pi * (t / (1.8 + 0.5 * scene.vigour)) + 2 * math.pi * scene.phase
     way, size = 0.24 + 0.05 * scene.reach, 0.62 * radius(scene)
-    return Pose(0.4 * scene.x + way * math.cos(turn), 0.04 + way * math.sin(turn), size, 0.0, scene.floor)
+    side = facing(scene)
+    if scene.subject in _HEADFIRST:
+        side = scene.direction if math.sin(turn) < 0 else -scene.direction
+    x, y = 0.4 * scene.x + way * math.cos(turn), 0.04 + way * math.sin(turn)
+    return Pose(x, y, size, 0.0, scene.floor, side=side)
 
 
 def _comes(scene: Scene, t: float) -> Pose:
@@ -241,10 +264,12 @@ ACTIONS: dict[str, Callable[[Scene, float], Pose]] = {
 
 
 def facing(scene: Scene) -> int:
-    """+1 when the subject looks right, -1 when left: where it goes, or else where it likes."""
+    """+1 when the subject looks right, -1 when left: where it goes, or else where it likes. Who circles turns around on the
+    way: where it looks then, its `Pose` says."""
     if scene.action in ("moves left", "moves right"):
         return 1 if scene.action == "moves right" else -1
-    return scene.direction if scene.action in ("rolls", "walks", "runs") else scene.facing
+    hops = scene.action == "bounces" and scene.subject in WALKERS
+    return scene.direction if hops or scene.action in HEADED else scene.facing
 
 
 def pace(scene: Scene, t: float) -> tuple[float, float, float]:
@@ -272,6 +297,8 @@ def pose(scene: Scene, t: float) -> Pose:
     since, speed, change = pace(scene, t)
     law = _thrown if scene.beat == "falls" else ACTIONS[scene.action]
     at = law(scene, since)
+    if scene.action != "orbits":
+        at = at._replace(side=facing(scene))
     if scene.world == "first":
         return at
     return at._replace(**_limbs(scene, at, since, speed, change))

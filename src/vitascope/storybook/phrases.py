@@ -6,6 +6,7 @@ A phrase says only what the plan holds; what it says is added to `told`.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,11 +14,14 @@ from typing import NamedTuple
 from vitascope.storybook.inflection import Form, article, conjugate
 from vitascope.storybook.lexicon import deeds, settings, telling, things
 from vitascope.storybook.scenes import Scene
-from vitascope.storybook.worlds import ANIMALS, PEOPLE, TRAVELS, WALKERS
+from vitascope.storybook.worlds import PEOPLE, TRAVELS, WALKERS
 
 SWIMMERS = ("fish",)
 FLYERS = ("bird", "butterfly", "kite")
-_AIRBORNE = ("rises", "floats", "orbits", "moves left", "moves right", "approaches", "leaves")
+_AIRBORNE = ("rises", "floats", "orbits", "spins", "swings", "moves left", "moves right", "approaches", "leaves")
+CLOSED = ("cloudy", "rain", "snow", "fog")
+"""The weather in which no sun, moon or star is seen."""
+_HIDDEN = re.compile(r"\b(starry|the sun)\b")
 EVENTS = ("shatters", "splashes")
 """What the shot is about, so that it is always said."""
 
@@ -71,6 +75,11 @@ class Phrases:
         """One of them."""
         return one(self.draw, choices)
 
+    def true(self, choices: Sequence[str]) -> tuple[str, ...]:
+        """Those that speak of nothing that a closed sky hides."""
+        closed = self.scene.weather in CLOSED
+        return tuple(phrase for phrase in choices if not (closed and _HIDDEN.search(phrase)))
+
     def chance(self, share: float) -> bool:
         """True in this share of captions."""
         return self.draw.random() < share
@@ -96,7 +105,7 @@ class Phrases:
 
     def colour(self, subject: str, colour: str) -> str:
         """A word for a subject's colour."""
-        ginger = colour == "orange" and subject in ANIMALS[1:]
+        ginger = colour == "orange" and subject in ("cat", "dog")  # of a fox one says orange
         return self.pick(things.GINGER if ginger else things.COLOURS[colour])
 
     def dressed(self) -> str:
@@ -192,7 +201,7 @@ class Phrases:
         place = settings.PLACES[scene.place]
         found = place.at
         flies = scene.subject in FLYERS and scene.action in _AIRBORNE
-        if flies and place.above and (scene.place == "sea" or self.chance(0.5)):
+        if flies and place.above:  # not "on the grass"
             found = place.above
         elif (
             moving and scene.beat != "waits" and scene.action in (*TRAVELS, "approaches", "leaves") and self.chance(0.5)
@@ -200,7 +209,7 @@ class Phrases:
             found = place.across
         if scene.subject in SWIMMERS:
             found = tuple(phrase for phrase in found if not phrase.endswith("floor"))
-        return self.pick(found)
+        return self.pick(self.true(found))
 
     def trace(self, bound: list[str]) -> str:
         """What it leaves behind it: footprints, wheel tracks, a wake, rings; `bound` is what follows in the sentence."""

@@ -50,7 +50,7 @@ def _clip(scene: Scene, frames: int, height: int, width: int, device: torch.devi
     cameras = [camera(scene, t) for t in moments]
     set_up = stage(scene, moments, cameras, seen, height, width, device)
     pixels, lights = set_up.back, set_up.lights
-    ground = Frames(pixels, set_up.x, set_up.y, 1 / seen.scale, moments, cameras)
+    ground = Frames(scene, pixels, set_up.x, set_up.y, 1 / seen.scale, moments, cameras)
     people = sorted(cast(scene), key=lambda each: -each.floor)  # who stands farther off is painted first
     drawn = [sprite for each in people for sprite in sprites(each, moments)]
     for each in people:

@@ -25,7 +25,8 @@ from vitascope.storybook.vehicles import VEHICLES
 __all__ = ["MATERIALS", "REST", "SUBJECTS", "Limbs", "Part", "Subject", "depth", "extent", "silhouette"]
 
 SUBJECTS: dict[str, Subject] = {**THINGS, **PEOPLE, **ANIMALS, **VEHICLES}
-"""Every subject. To add one: a function and a line in its family, its word in `worlds`, its nouns in `words`."""
+"""Every subject. To add one: a function and a line in its family, its word in `worlds`, its nouns in
+`lexicon.things`."""
 
 
 def silhouette(parts: Sequence[Part]) -> Tensor:

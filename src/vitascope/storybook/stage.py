@@ -16,10 +16,10 @@ from vitascope.storybook.canvas import FRONT, Lamp
 from vitascope.storybook.motion import DURATION
 from vitascope.storybook.places import Canvas, paint
 from vitascope.storybook.scenes import Scene
-from vitascope.storybook.views import Camera, View
+from vitascope.storybook.views import Camera, View, parallax
 from vitascope.storybook.worlds import TURNS
 
-_SKY, _FAR = 0.35, 0.55  # parallax of the sky and of the skyline; the actors have 1
+_SKY = 0.35  # parallax of the sky
 
 
 def axis(count: int, scale: float, device: torch.device) -> Tensor:
@@ -78,7 +78,7 @@ def _scenery(
     """The moved background, float [t 3 h w]; what is before the actors, [t 4 h w], or None; the lamps that are lit."""
     far = max(max(abs(c.shift(p)) for c in cameras) for p in (_SKY, FRONT))
     low, rise = min(c.zoom for c in cameras), max(abs(c.y) for c in cameras)
-    rests = all(c == cameras[0] for c in cameras)
+    rests = scene.camera == "still" if scene.world == "first" else all(c == cameras[0] for c in cameras)
     margin = 0 if rests else 2
     shift = 0.0 if rests else 1.35 * max(abs(c.x) for c in cameras) if scene.world == "first" else far
     wide = width + 2 * math.ceil((seen.half_width * (1 / low - 1) + shift) * seen.scale) + 2 * margin
@@ -105,9 +105,7 @@ def _scenery(
 
     if scene.camera.startswith(("zooms", "tilts")):
         return moved(_flat(canvas), 1.0), None if front is None else moved(front, 1.0), canvas.lamps
-    depth = (scene.horizon - ys) / (scene.horizon - scene.floor)  # 0 at the horizon, 1 where the subject stands
-    land = _FAR + (1 - _FAR) * depth.clamp_min(0)
-    near = moved(canvas.land, land[None, :, None])
+    near = moved(canvas.land, parallax(scene, ys)[None, :, None])
     back = moved(canvas.sky, _SKY) * (1 - near[:, 3:]) + near[:, :3]
     return back, None if front is None else moved(front, FRONT), canvas.lamps
 

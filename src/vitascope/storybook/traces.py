@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from vitascope.physics.noise import uniform
-from vitascope.storybook.motion import GRAVITY, Pose, facing, pose, radius
+from vitascope.storybook.motion import GRAVITY, Pose, facing, pose, radius, times
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import SUBJECTS, extent
-from vitascope.storybook.views import Camera
-from vitascope.storybook.worlds import TRAVELS, WALKERS, WATER
+from vitascope.storybook.views import Camera, parallax
+from vitascope.storybook.worlds import PEOPLE, TRAVELS, WALKERS, WATER
 
 SOFT = {
     "snowfield": (0.70, 0.78, 0.90),
@@ -67,15 +67,14 @@ def prints(scene: Scene, moments: Sequence[float]) -> list[Print]:
         if pressed is None:
             break
         side = 0.012 if (k + math.floor(phase)) % 2 else -0.012
-        found.append(
-            Print(x, scene.floor + side, 0.26 * step if scene.subject not in WALKERS[:3] else 0.036, 0.010, pressed)
-        )
+        found.append(Print(x, scene.floor + side, 0.036 if scene.subject in PEOPLE else 0.26 * step, 0.010, pressed))
     return found
 
 
 class Frames(NamedTuple):
-    """Frames to draw on, and their coordinates on the screen in world units: pixels [t 3 h w], x [w], y [h 1]."""
+    """Frames of a scene to draw on, and their coordinates on the screen in world units: pixels [t 3 h w], x [w], y [h 1]."""
 
+    scene: Scene
     pixels: Tensor
     x: Tensor
     y: Tensor
@@ -87,9 +86,17 @@ class Frames(NamedTuple):
         """A number a frame as [t 1 1]."""
         return torch.tensor(values, dtype=torch.float32, device=self.pixels.device)[:, None, None]
 
+    def pace(self, maker: Scene) -> float:
+        """The parallax of the ground on which one of the cast stands."""
+        return parallax(self.scene, maker.floor)
+
+    def across(self, places: Sequence[float], pace: float) -> Tensor:
+        """Where these places, one a frame, are on the screen from left to right, [t 1 1]."""
+        return self.column([by.sees(x, 0, pace)[0] for x, by in zip(places, self.cameras, strict=True)])
+
     def rows(self, low: float, high: float) -> slice:
         """The rows of all frames on which heights between low and high (world units) can be seen."""
-        at = [view.sees(0.0, y)[1] for view in self.cameras for y in (low, high)]
+        at = [by.sees(0.0, y)[1] for by in self.cameras for y in (low, high)]
         top = float(self.y[0]) - max(at)
         bottom = float(self.y[0]) - min(at)
         last = self.y.shape[0]
@@ -115,12 +122,12 @@ def _darken(frames: Frames, rows: slice, alpha: Tensor, by: Sequence[float]) -> 
 
 def _footprints(frames: Frames, scene: Scene) -> None:
     rows = frames.rows(scene.floor - 0.03, scene.floor + 0.03)
-    y = frames.y[rows]
+    y, pace = frames.y[rows], frames.pace(scene)
     alpha = torch.zeros(len(frames.moments), y.shape[0], frames.x.shape[0], device=frames.pixels.device)
     for mark in prints(scene, frames.moments):
         shown = [float(t >= mark.since) for t in frames.moments]
-        at = [view.sees(mark.x, mark.y) for view in frames.cameras]
-        zoom = frames.column([view.zoom for view in frames.cameras])
+        at = [by.sees(mark.x, mark.y, pace) for by in frames.cameras]
+        zoom = frames.column([by.zoom for by in frames.cameras])
         dx = (frames.x - frames.column([x for x, _ in at])) / (mark.wide * zoom)
         dy = (y - frames.column([y for _, y in at])) / (mark.high * zoom)
         soft = frames.pixel / (mark.high * zoom)
@@ -136,30 +143,43 @@ def _track(frames: Frames, scene: Scene) -> None:
     high = 0.008 if scene.subject in WHEELED else 0.016
     rows = frames.rows(scene.floor - 0.04, scene.floor + 0.03)
     y = frames.y[rows]
-    zoom = frames.column([view.zoom for view in frames.cameras])
-    tip = frames.column([view.sees(at.x, 0)[0] for at, view in zip(path, frames.cameras, strict=True)])
-    tail = frames.column([view.sees(path[0].x - way * _BEFORE, 0)[0] for view in frames.cameras])
+    zoom, pace = frames.column([by.zoom for by in frames.cameras]), frames.pace(scene)
+    tip = frames.across([at.x for at in path], pace)
+    tail = frames.across([path[0].x - way * _BEFORE] * len(path), pace)
     along = torch.minimum((tip - frames.x) * way, (frames.x - tail) * way) / frames.pixel
     for rut in ruts:
-        middle = frames.column([view.sees(0, scene.floor + rut)[1] for view in frames.cameras])
+        middle = frames.column([by.sees(0, scene.floor + rut)[1] for by in frames.cameras])
         across = (high * zoom - (y - middle).abs()) / frames.pixel
         alpha = (along + 0.5).clamp(0, 1) * (across + 0.5).clamp(0, 1)
         _darken(frames, rows, alpha, SOFT[scene.place])
 
 
+def sailed(scene: Scene, went: Tensor) -> Tensor:
+    """The second at which a boat had gone so far (world units) from where it is at the beginning of the clip, before which it
+    went as fast as it then goes; one that waits was never anywhere else."""
+    moments = times(81)
+    start = pose(scene, 0.0).x
+    ways = torch.tensor([abs(pose(scene, t).x - start) for t in moments], dtype=went.dtype, device=went.device)
+    after = torch.searchsorted(ways, went.contiguous()).clamp(1, len(moments) - 1)
+    low, high = ways[after - 1], ways[after]
+    passed = (after - 1 + ((went - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)) * moments[1]
+    speed = max(1e-3, float(ways[1]) / moments[1])
+    return torch.where(went < 0, went / speed, passed)
+
+
 def _wake(frames: Frames, scene: Scene) -> None:
     """Foam behind a boat: it widens and thins out with the time since the stern was there."""
-    way, path = facing(scene), [pose(scene, t) for t in frames.moments]
-    speed = max(0.2, abs(path[-1].x - path[0].x) / max(1e-6, frames.moments[-1] - frames.moments[0]))
-    stern = 0.6 * radius(scene)
+    way, pace = facing(scene), frames.pace(scene)
+    stern = pose(scene, 0.0).x - way * 0.6 * radius(scene)
     water = scene.floor + 0.01
     rows = frames.rows(water - 0.09, water + 0.09)
-    y, zoom = frames.y[rows], frames.column([view.zoom for view in frames.cameras])
-    tip = frames.column([view.sees(at.x - way * stern, 0)[0] for at, view in zip(path, frames.cameras, strict=True)])
-    behind = (tip - frames.x) * way / zoom
-    age = behind.clamp_min(0) / speed
+    y, zoom = frames.y[rows], frames.column([by.zoom for by in frames.cameras])
+    went = (frames.x / zoom + frames.column([by.shift(pace) for by in frames.cameras]) - stern) * way
+    now = frames.column([abs(pose(scene, t).x - pose(scene, 0.0).x) for t in frames.moments])
+    behind = now - went
+    age = (frames.column(frames.moments) - sailed(scene, went)).clamp_min(0)
     wide = 0.008 + 0.03 * age.sqrt()
-    middle = frames.column([view.sees(0, water)[1] for view in frames.cameras])
+    middle = frames.column([by.sees(0, water)[1] for by in frames.cameras])
     off = (y - middle) / zoom
     edge = (1 - (off.abs() - wide).abs() / 0.011).clamp(0, 1) + 0.35 * (1 - off.abs() / wide).clamp(0, 1)
     alpha = edge * (behind / frames.pixel + 0.5).clamp(0, 1) * torch.exp(-age / 1.1) * 0.8
@@ -215,8 +235,8 @@ def rings(frames: Frames, scene: Scene) -> None:
     hit = impact(scene)
     rows = frames.rows(scene.floor - 0.2, scene.floor + 0.2)
     y = frames.y[rows]
-    zoom = frames.column([view.zoom for view in frames.cameras])
-    at = [view.sees(scene.x, scene.floor) for view in frames.cameras]
+    zoom = frames.column([by.zoom for by in frames.cameras])
+    at = [by.sees(scene.x, scene.floor, frames.pace(scene)) for by in frames.cameras]
     dx = (frames.x - frames.column([x for x, _ in at])) / zoom
     dy = (y - frames.column([y for _, y in at])) / zoom * 3.2  # a circle that lies on the water
     far = (dx.square() + dy.square()).sqrt()

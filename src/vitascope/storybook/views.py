@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
 
-from vitascope.storybook.motion import DURATION, SAFE, Pose, pose, radius, times
+from vitascope.storybook.motion import DURATION, SAFE, Pose, breadth, pose, radius, span, times
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.worlds import TRAVELS
 
@@ -27,9 +27,29 @@ class Camera(NamedTuple):
         """How far what is at this parallax moves to the left on the screen."""
         return self.x * (parallax - self.held)
 
-    def sees(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point at the subject's depth is on the screen, in world units."""
-        return (x - self.shift()) * self.zoom, (y - self.y) * self.zoom
+    def sees(self, x: float, y: float, parallax: float = 1.0) -> tuple[float, float]:
+        """Where a point at this parallax is on the screen, in world units."""
+        return (x - self.shift(parallax)) * self.zoom, (y - self.y) * self.zoom
+
+
+FAR = 0.55
+"""Parallax of the skyline; that of the ground on which the subject stands is 1."""
+
+
+@overload
+def parallax(scene: Scene, ground: float) -> float: ...
+@overload
+def parallax(scene: Scene, ground: Tensor) -> Tensor: ...
+def parallax(scene: Scene, ground: float | Tensor) -> float | Tensor:
+    """How far the ground at this height moves against the camera, beside the ground on which the subject stands: the
+    farther off, the less, down to `FAR` at the horizon. What stands there moves with it."""
+    depth = (scene.horizon - ground) / (scene.horizon - scene.floor)  # 0 at the horizon, 1 where the subject stands
+    return FAR + (1 - FAR) * (depth.clamp_min(0) if isinstance(depth, Tensor) else max(0.0, depth))
+
+
+def on_screen(scene: Scene, at: Pose, by: Camera) -> tuple[float, float]:
+    """Where the centre of who has this pose in the scene's clip is on the screen, in world units."""
+    return by.sees(at.x, at.y, parallax(scene, at.ground))
 
 
 class View(NamedTuple):
@@ -83,16 +103,16 @@ def cast(scene: Scene) -> tuple[Scene, ...]:
     copies = {"one": 1, "two": 2, "three": 3}[scene.count]
     if copies == 1:
         return (scene,)
-    small = replace(scene, radius=scene.radius * (0.78 if copies == 2 else 0.66))
-    gap = 2.25 * radius(small)
+    fewer = replace(scene, radius=scene.radius * (0.86 if copies == 2 else 0.76))
+    gap = 1.1 * span(fewer) + 0.035  # and the outlines
     spread = 4.0 if scene.action in TRAVELS else 1.0  # who crosses the frame is a quarter of its x from the middle
     made = []
     for k in range(copies):
-        x = (k - (copies - 1) / 2) * gap * spread + 0.3 * scene.x
+        x = (k - (copies - 1) / 2) * gap * spread + 0.3 * scene.x / (copies - 1)
         shade = (scene.shade[k % 3], scene.shade[(k + 1) % 3], scene.shade[(k + 2) % 3])
         back = 0.035 * (k % 2)
         phase = scene.phase if scene.action == "swings" else (scene.phase + 0.37 * k) % 1.0  # ropes are not to cross
-        made.append(replace(small, count="one", x=x, floor=scene.floor + back, phase=phase, shade=shade))
+        made.append(replace(fewer, count="one", x=x, floor=scene.floor + back, phase=phase, shade=shade))
     return tuple(made)
 
 
@@ -107,7 +127,11 @@ def _pair(scene: Scene) -> tuple[Scene, ...]:
         return replace(one, x=-4 * gap), replace(two, x=4 * gap, beat=scene.beat)
     two = replace(two, action="stays still")
     if scene.relation == "behind":
-        side = 0.55 * radius(two) * scene.direction
+        # the middle of the narrower one is at the side of the wider: half of it is before, or behind, the other
+        side = 0.25 * max(breadth(one), breadth(two)) * scene.direction
+        one = replace(
+            one, phase=scene.phase / 4, reach=0.0
+        )  # it keeps near: neither far above the other nor hopping away
         return replace(one, x=side, floor=scene.floor + 0.1), replace(two, x=-side, floor=scene.floor - 0.02)
     side = 0.37 if scene.relation == "right of" else -0.37
     return replace(one, x=side), replace(two, x=-side)
@@ -116,7 +140,7 @@ def _pair(scene: Scene) -> tuple[Scene, ...]:
 def tracks(scene: Scene, frames: int) -> tuple[Track, ...]:
     """Where everyone in the clip is at each of `frames` frames, the subject first."""
     views = [camera(scene, t) for t in times(frames)]
-    return tuple(_track([pose(each, t) for t in times(frames)], views) for each in cast(scene))
+    return tuple(_track(scene, [pose(each, t) for t in times(frames)], views) for each in cast(scene))
 
 
 def track(scene: Scene, frames: int) -> Track:
@@ -124,10 +148,10 @@ def track(scene: Scene, frames: int) -> Track:
     return tracks(scene, frames)[0]
 
 
-def _track(poses: list[Pose], views: list[Camera]) -> Track:
+def _track(scene: Scene, poses: list[Pose], views: list[Camera]) -> Track:
     seen = []
-    for at, view in zip(poses, views, strict=True):
-        x, y = view.sees(at.x, at.y)
+    for at, by in zip(poses, views, strict=True):
+        x, y = on_screen(scene, at, by)
         seen.append(abs(x) <= SAFE[0] / 2 and abs(y) <= SAFE[1] / 2)
     x, y, size, angle = torch.tensor([at[:4] for at in poses], dtype=torch.float64).T
     return Track(x, y, size, angle, torch.tensor(seen))

@@ -33,7 +33,7 @@ PLACES: dict[str, Callable[[Canvas], None]] = {
     "room": room,
     "outer space": outer_space,
 }
-"""Every place. To add one: a function, a line here, its word in `worlds`, its phrases in `words`."""
+"""Every place. To add one: a function, a line here, its word in `worlds`, its phrases in `lexicon.settings`."""
 
 
 def paint(canvas: Canvas) -> None:

@@ -114,6 +114,17 @@ def forest(canvas: Canvas) -> None:
     canvas.over_land(canvas.dots(0.12, 0.018, share=0.5, flat=1.6) * fade, (0.55, 0.36, 0.16))
 
 
+def _full_moon(canvas: Canvas, dim: float) -> None:
+    """Two sizes of stars, a moon with three craters, and its glow."""
+    canvas.over_sky(canvas.dots(0.075, 0.010, share=0.5) * (0.7 * dim), (0.75, 0.8, 1.0))
+    canvas.over_sky(canvas.dots(0.17, 0.019, share=0.7) * dim, (1.0, 0.98, 0.85))
+    side = canvas.between(-0.75, 0.75)
+    canvas.over_sky(canvas.glow(side, 0.22, 0.5) * (0.4 * dim), (0.55, 0.55, 0.85))
+    canvas.over_sky(canvas.disc(side, 0.22, 0.16), (0.98, 0.95, 0.80))
+    for dx, dy, r in ((-0.05, 0.04, 0.035), (0.05, -0.03, 0.045), (-0.02, -0.08, 0.025)):
+        canvas.over_sky(canvas.disc(side + dx, 0.22 + dy, r), (0.86, 0.83, 0.70))
+
+
 def night_sky(canvas: Canvas) -> None:
     """No ground but a bank of moonlit clouds, on which things land."""
     scene = canvas.scene
@@ -124,14 +135,9 @@ def night_sky(canvas: Canvas) -> None:
     part = ((canvas.ys + 0.45) / 0.9).clamp(0, 1)
     for channel in range(3):
         canvas.sky[channel] = (bottom[channel] + (top[channel] - bottom[channel]) * part) * (0.7 + 0.3 * dim)
-    canvas.over_sky(canvas.dots(0.075, 0.010, share=0.5) * (0.7 * dim), (0.75, 0.8, 1.0))
-    canvas.over_sky(canvas.dots(0.17, 0.019, share=0.7) * dim, (1.0, 0.98, 0.85))
-    side = canvas.between(-0.75, 0.75)
-    canvas.over_sky(canvas.glow(side, 0.22, 0.5) * (0.4 * dim), (0.55, 0.55, 0.85))
-    canvas.over_sky(canvas.disc(side, 0.22, 0.16), (0.98, 0.95, 0.80))
-    for dx, dy, r in ((-0.05, 0.04, 0.035), (0.05, -0.03, 0.045), (-0.02, -0.08, 0.025)):
-        canvas.over_sky(canvas.disc(side + dx, 0.22 + dy, r), (0.86, 0.83, 0.70))
-    if not seen:
+    if seen:
+        _full_moon(canvas, dim)
+    else:
         canvas.part("clouds")
         clouds(canvas)
         canvas.over_sky(torch.full_like(canvas.sky[0], 0.35 + 0.3 * canvas.weather.fog), canvas.air.bottom)

@@ -64,25 +64,26 @@ def _house(canvas: Canvas, left: float, right: float, foot: float, tall: float) 
     wall = _WALLS[int(canvas.between(0, len(_WALLS)))]
     steep = canvas.between(-0.06, 0.1)
     top, middle = foot + tall, (left + right) / 2
+    columns, rows = round((right - left) / 0.1), max(2, round((tall - 0.1) / 0.1))
+    awake, door = canvas.table("lit", 8, 8), int(canvas.between(0, columns))
     at = canvas.near(left, right, foot, top + 0.14)
     if not at.land.numel():
-        return
+        return  # after its draws: the houses beside it are the same on every canvas
     if steep > 0:  # a gable; otherwise a cornice
         ridge = top + (0.05 + steep) * (1 - (at.xs - middle).abs() * (2 / (right - left)))
         at.over_land(at.under(ridge) * at.block(left, right, top - 0.02, top + 0.2), (0.44, 0.27, 0.25), foot=foot)
     at.over_land(at.block(left, right, foot - 0.05, top), wall, foot=foot)
     at.over_land(at.block(left, right, top - 0.018, top), scaled(wall, 0.72), foot=foot)
-    columns, rows = round((right - left) / 0.1), max(2, round((tall - 0.1) / 0.1))
     wide, high = (right - left) / columns, (tall - 0.115) / rows
     u, v = (at.xs - left) / wide, (at.ys - foot - 0.1) / high
     iu, iv = u.floor(), v.floor()
     dx, dy = ((u - iu - 0.5).abs() - 0.27) * wide, ((v - iv - 0.5).abs() - 0.30) * high
     panes = at.cover(dx)[None, :] * at.cover(dy) * ((iu >= 0) & (iu < columns))[None, :] * ((iv >= 0) & (iv < rows))
-    on = canvas.table("lit", 8, 8)[iv.long() % 8, (iu.long() % 8)[None, :]] < _AWAKE[canvas.scene.light]
+    on = awake[iv.long() % 8, (iu.long() % 8)[None, :]] < _AWAKE[canvas.scene.light]
     at.over_land(panes * ~on, (0.40, 0.52, 0.64), foot=foot)
     at.over_land(panes * on, _WINDOW, lit=False, foot=foot)
-    door = left + wide * (0.5 + int(canvas.between(0, columns)))
-    at.over_land(at.block(door - 0.026, door + 0.026, foot - 0.05, foot + 0.085), scaled(wall, 0.42), foot=foot)
+    middle = left + wide * (0.5 + door)
+    at.over_land(at.block(middle - 0.026, middle + 0.026, foot - 0.05, foot + 0.085), scaled(wall, 0.42), foot=foot)
 
 
 _PAPER: tuple[Colour, ...] = ((0.80, 0.86, 0.80), (0.90, 0.82, 0.70), (0.76, 0.82, 0.90), (0.90, 0.78, 0.78))
