@@ -22,7 +22,7 @@ from vitascope.physics.noise import Noise, key, normal, uniform
 from vitascope.recipe import StageSettings
 from vitascope.storybook import Scene, render, scene
 from vitascope.storybook.motion import pose, times
-from vitascope.storybook.views import camera, on_screen, view
+from vitascope.storybook.views import camera, cast, on_screen, view
 from vitascope.training.loop import State, train
 
 STEPS = 2000
@@ -85,11 +85,10 @@ def rendered(config: ProbeConfig, scenes: Sequence[Scene]) -> Tensor:
 
 def whereabouts(config: ProbeConfig, shown: Scene) -> Tensor:
     """x (to the right) and y (down) of the subject's centre in each frame, [t 2]; the picture's edges are at -1 and 1."""
-    seen = view(config.height, config.width)
+    seen, subject = view(config.height, config.width), cast(shown)[0]
     found = []
     for moment in times(config.frames):
-        at, by = pose(shown, moment), camera(shown, moment)
-        x, y = on_screen(shown, at, by)
+        x, y = on_screen(subject, pose(subject, moment), camera(shown, moment))
         found.append((x / seen.half_width, -y / seen.half_height))
     return torch.tensor(found)
 

@@ -20,7 +20,7 @@ from vitascope.evaluation.scenes import real, siblings
 from vitascope.recipe import ClipShape
 from vitascope.storybook import Scene
 from vitascope.storybook.motion import pose, times
-from vitascope.storybook.views import camera, view
+from vitascope.storybook.views import camera, cast, on_screen, view
 
 BINS = 12  # of each colour channel
 EXAMPLES = 6  # true films that the colours are learned from
@@ -31,11 +31,11 @@ STRIDE = 0.22  # of the picture's height: as far as a subject goes from frame to
 
 def places(shown: Scene, video: ClipShape) -> Tensor:
     """The subject's true centre and radius in each frame, as pixels from the upper left corner: x, y, radius, [t 3]."""
-    seen = view(video.height, video.width)
+    seen, subject = view(video.height, video.width), cast(shown)[0]
     found = []
     for moment in times(video.frames):
-        at, by = pose(shown, moment), camera(shown, moment)
-        x, y = by.sees(at.x, at.y)
+        at, by = pose(subject, moment), camera(shown, moment)
+        x, y = on_screen(subject, at, by)
         found.append(
             (x * seen.scale + video.width / 2, video.height / 2 - y * seen.scale, at.size * by.zoom * seen.scale)
         )
