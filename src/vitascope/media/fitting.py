@@ -232,6 +232,7 @@ def _fitted(path: Name, frame: av.VideoFrame, film: _Film, measure: Measure) -> 
         format="rgb48le" if hdr else "rgb24",
         src_colorspace=matrix_of,
         interpolation="AREA" if scale < 1 else "BICUBIC",
+        threads=1,  # scaled by several, the same picture came out otherwise each time
     ).to_ndarray()
     top, left = (rows - height) // 2, (columns - width) // 2
     picture = scaled[top : top + height, left : left + width]
