@@ -45,7 +45,8 @@ def nothing(*_: Any) -> None:
 
 def changed(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Rows and columns of the pixels that differ, over all frames."""
-    return torch.where((a - b).abs().amax(dim=(0, 3)) > 8)
+    rows, columns = torch.where((a - b).abs().amax(dim=(0, 3)) > 8)
+    return rows, columns
 
 
 @pytest.mark.parametrize("mood", ["warm", "cold", "dreamy", "stark"])
