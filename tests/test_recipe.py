@@ -97,7 +97,7 @@ def test_a_number_of_frames_is_a_list_of_one() -> None:
         ("video.fps", float("inf"), "finite number"),
         ("codec.z", 8, "network.in_channels is codec.z"),
         ("network.text_width", 33, "network.text_width is what text.context gives"),
-        ("text.image", [64, 32], "text.image is video's height and width"),
+        ("text.image", [60, 64], "patch must divide the image"),
         ("stages.codec.frames", [5, 9], "stages.codec.frames is at most video.frames, 5"),
         ("stages.codec.frames", [4], "stages.codec.frames - 1 is a multiple of 4"),
         ("stages.codec.frames", [], "at least 1 item"),

@@ -193,7 +193,6 @@ class Recipe(_Part):
             ("network.in_channels", network.in_channels, "codec.z", codec.z),
             ("network.out_channels", network.out_channels, "codec.z", codec.z),
             ("network.text_width", network.text_width, "what text.context gives", text.context_width),
-            ("text.image", text.image, "video's height and width", (video.height, video.width)),
         ):
             if got != wanted:
                 raise ValueError(f"{name} is {other}; got {got} and {wanted}")

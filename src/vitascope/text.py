@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -63,6 +64,16 @@ class Words:
         normalizer = Words.of(()).tokenizer.normalizer
         assert normalizer is not None
         return Words.of(sorted({word for text in texts for word in normalizer.normalize_str(text).split()}))
+
+    def with_new(self, vocabulary: Iterable[str]) -> Words:
+        """A tokeniser that knows more: the numbers of its own words stay, and those that it lacks come behind them."""
+        table = self.tokenizer.get_vocab()
+        new = [word for word in dict.fromkeys(vocabulary) if word not in table]
+        if not new:
+            return self
+        grown = json.loads(self.json())
+        grown["model"]["vocab"] |= {word: len(table) + place for place, word in enumerate(new)}
+        return Words.parse(json.dumps(grown))
 
     @staticmethod
     def parse(text: str, origin: str = TOKENIZER) -> Words:

@@ -203,6 +203,15 @@ def test_a_video_is_the_mean_of_its_frames() -> None:
 
 
 @torch.no_grad()
+def test_a_video_of_another_size_is_scaled_to_the_tower() -> None:
+    model = made()
+    video = torch.nn.functional.interpolate(draw(2, 3, 2, 4, 8).clamp(-1, 1), (2, 16, 32), mode="trilinear")
+    doubled = video.repeat_interleave(2, 3).repeat_interleave(2, 4)
+    told, same = model.encode_video(doubled), model.encode_video(video)
+    assert error(told, same) < 0.05 < error(model.encode_video(doubled.flip(4)), same)
+
+
+@torch.no_grad()
 def test_pixels_are_normalised_as_the_tower_was_trained() -> None:
     """Frames come in [-1, 1]; a tower trained on (p - mean) / std of pixels p in [0, 1] gets just that."""
     plain = made()

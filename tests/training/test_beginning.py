@@ -18,7 +18,7 @@ from vitascope.errors import BadData, BadModel, BadRecipe, BadRun
 from vitascope.media import Video
 from vitascope.recipe import RECIPES, Recipe
 from vitascope.shot import Shot
-from vitascope.storybook import render, scene
+from vitascope.storybook import render, scene, vocabulary
 from vitascope.training import checkpoint, preview
 from vitascope.training.beginning import complete, fresh
 from vitascope.training.run import Stopped, train_recipe
@@ -202,10 +202,36 @@ def test_weights_that_do_not_fit_are_refused(base: Path, tmp_path: Path, head: s
     assert not (tmp_path / "run").exists()
 
 
-def test_length_and_rate_of_clips_may_differ(base: Path, tmp_path: Path) -> None:
-    recipe = brief(tmp_path / "r.toml", "diffusion", head="[video]\nframes = 9\nfps = 12\n", steps=1)
-    about, _ = bundle.described(train_recipe(recipe, tmp_path / "run", start=str(base)))
-    assert (about.video.frames, about.video.fps, about.video.width) == (9, 12, 64)
+def test_length_rate_and_size_of_clips_may_differ(base: Path, tmp_path: Path) -> None:
+    head = "[video]\nframes = 9\nfps = 12\nheight = 48\nwidth = 80\n"
+    about, _ = bundle.described(
+        train_recipe(brief(tmp_path / "r.toml", "diffusion", head=head, steps=1), tmp_path / "run", start=str(base))
+    )
+    assert (about.video.frames, about.video.fps, about.video.height, about.video.width) == (9, 12, 48, 80)
+    assert about.text.image == (32, 64)  # the image tower keeps the size that it learned, and scales what it sees
+
+
+def test_another_world_brings_its_words_and_forgets_none(tmp_path: Path) -> None:
+    small = complete(Recipe.read("tiny").model_copy(update={"world": "first"}))
+    before = fresh(small)
+    bundle.save(tmp_path / "first", before)
+    before = bundle.load(tmp_path / "first")
+    out = tmp_path / "run"
+    recipe = brief(tmp_path / "r.toml", "diffusion", head='world = "whole"\n', steps=1)
+    after = bundle.load(train_recipe(recipe, out, start=str(tmp_path / "first")))
+
+    old, new = before.text.words.tokenizer.get_vocab(), after.text.words.tokenizer.get_vocab()
+    assert {word: new[word] for word in old} == old
+    assert set(new) == set(old) | set(vocabulary("whole"))
+    assert after.recipe.text.vocab == len(new) > len(old)
+    assert after.text.words.unknown_words("a fox in a red ball") == []
+    assert before.text.words.unknown_words("a fox in a red ball") == ["fox"]
+    for name in ("context", "mask"):  # a sentence of known words means what it did
+        torch.testing.assert_close(after.text(["a red ball"])[name], before.text(["a red ball"])[name])
+    fox = after.text(["a fox"])["context"]
+    assert not torch.equal(fox, after.text(["a dog"])["context"])
+    # Resumed, it is the same run: the words are found again from the bundle that it began from.
+    assert train_recipe(recipe, out, resume=True) == out / "bundle"
 
 
 def test_a_recipe_without_networks_needs_a_bundle(tmp_path: Path) -> None:

@@ -259,11 +259,17 @@ class CLIP(nn.Module):
         return F.normalize(self.visual((frames * 0.5 + 0.5 - mean) / std), dim=-1)
 
     def encode_video(self, video: Tensor) -> Tensor:
-        """A video [b 3 t h w] in [-1, 1] -> [b embed]: the mean of its frames' unit vectors, of unit length again."""
+        """A video [b 3 t h w] in [-1, 1] -> [b embed]: the mean of its frames' unit vectors, of unit length again.
+
+        Frames of another size than the config's are scaled to it.
+        """
         if video.ndim != 5:
             raise ValueError(f"video: expected [b 3 t h w], got {tuple(video.shape)}")
         b, _, t = video.shape[:3]
-        frames = self.encode_image(video.transpose(1, 2).flatten(0, 1))
+        frames = video.transpose(1, 2).flatten(0, 1)
+        if frames.shape[-2:] != self.config.image:
+            frames = F.interpolate(wide(frames), self.config.image, mode="bilinear", antialias=True)
+        frames = self.encode_image(frames)
         return F.normalize(frames.unflatten(0, (b, t)).mean(1), dim=-1)
 
 

@@ -18,6 +18,9 @@ from vitascope.text import Words
 FITTING = ("text", "codec", "network")
 """The tables of a recipe that say what weights are and mean."""
 
+ROWS = "token_embedding.weight"
+"""The tensor of the text tower that has a row for each word."""
+
 
 def complete(recipe: Recipe, words: Words | None = None) -> Recipe:
     """The recipe with the number of its words: those of the storybook, unless others are given."""
@@ -42,16 +45,22 @@ def described(recipe: str, base: Path | None, name: str | None = None) -> tuple[
         return alone, ()
     before, words = bundle.described(base)
     found, stages = Recipe.upon(recipe, before)
-    found = complete(found, words)
+    found = complete(found, words_for(found, before, words))
     for table in FITTING:
         wanted, there = dataclasses.asdict(getattr(found, table)), dataclasses.asdict(getattr(before, table))
         for entry, value in wanted.items():
-            if value != there[entry]:
+            if value != there[entry] and entry != "vocab":
                 raise BadRecipe(
                     f"recipe {recipe} from {name or base}: {table}.{entry} is {value!r} in the recipe and {there[entry]!r} in "
                     "the bundle, so its weights do not fit; leave the entry out of the recipe, or begin without --from."
                 )
     return found, stages
+
+
+def words_for(recipe: Recipe, before: Recipe, words: Words) -> Words:
+    """The words of a run that goes on from a bundle of the recipe `before`: those that it knows, and where the run learns
+    another world of the storybook, that world's beside them."""
+    return words if recipe.world == before.world else words.with_new(vocabulary(recipe.world))
 
 
 def words_of(base: Path) -> Words:
@@ -60,9 +69,16 @@ def words_of(base: Path) -> Words:
 
 
 def begun(recipe: Recipe, base: Path) -> System:
-    """The recipe's system with the weights of a bundle, its whitening and its words. Raises BadModel."""
+    """The recipe's system with the weights of a bundle, its whitening and its words; rows of new words are fresh.
+
+    Raises BadModel.
+    """
     before = bundle.load(base)
-    system = fresh(recipe, before.text.words)
+    system = fresh(recipe, words_for(recipe, before.recipe, before.text.words))
     for name, module in system.parts().items():
-        module.load_state_dict(before.parts()[name].state_dict())
+        known, own = before.parts()[name].state_dict(), module.state_dict()
+        for key_, value in known.items():
+            if key_ == ROWS and len(value) < len(own[key_]):
+                known[key_] = torch.cat((value, own[key_][len(value) :]))
+        module.load_state_dict(known)
     return system

@@ -30,7 +30,7 @@ from vitascope.physics.noise import key
 from vitascope.recipe import STAGES, Recipe, StageSettings
 from vitascope.text import Words
 from vitascope.training import checkpoint
-from vitascope.training.beginning import begun, complete, described, fresh, words_of
+from vitascope.training.beginning import begun, complete, described, fresh
 from vitascope.training.folder import START, Beginning, beginning_of, is_run, locked, remember
 from vitascope.training.held_out import held_out_loss, measuring
 from vitascope.training.loop import Report, State, train
@@ -239,8 +239,10 @@ def _plan(
     chosen = _chosen(about, stages, named)
     remembered = beginning_of(folder).data if goes_on else None
     films = listing(data or Path(remembered or "")).ensure_films() if data or remembered else None
-    words = words_of(base) if base else Words.found_in(film.caption for film in films.films) if films else None
     beginning = Beginning(start, str(films.folder.absolute()) if films else None)
+    if base:  # `described` has counted the words, and `begun` knows them
+        return _Plan(about, chosen, beginning, base, films, None)
+    words = Words.found_in(film.caption for film in films.films) if films else None
     return _Plan(complete(about, words), chosen, beginning, base, films, words)
 
 
