@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitascope.errors import BadPrompt, BadShot
-from vitascope.shot import LARGEST_SEED, LONGEST_PROMPT, SOLVER_NAMES, Guidance, Shot
+from vitascope.shot import LARGEST_SEED, LONGEST_PROMPT, SOLVER_NAMES, Given, Guidance, Shot
 
 scales = st.floats(-100, 100, allow_nan=False)
 times = st.floats(0, 1, allow_nan=False)
@@ -140,8 +140,25 @@ def test_a_shot_survives_json_and_text_forms(guidance: Guidance, seed: int, prom
     shot = Shot(prompt="a" + prompt, guidance=str(guidance), seed=seed, fps=23.976)
     assert Shot.model_validate_json(shot.model_dump_json()) == shot
     assert Shot.model_validate(shot.model_dump()) == shot
-    as_typed = {name: str(value) for name, value in shot.model_dump(exclude_none=True).items()}
+    as_typed = {name: str(value) for name, value in shot.told.items() if value is not None}
+    assert Shot.model_validate(shot.told) == shot
     assert Shot.model_validate(as_typed) == shot
+
+
+def test_what_a_film_is_given_is_told_only_where_something_is() -> None:
+    plain = Shot(prompt="a")
+    assert not {"image", "last", "video", "mask", "references", "control", "preset", "loras"} & plain.told.keys()
+    name = "sha256:" + "0" * 64
+    import torch
+
+    whole = Shot(prompt="a", last=name, references=(name,), loras=((name, 0.5),), preset="official", control=0.5)
+    assert {"last", "references", "loras", "preset", "control"} <= whole.told.keys()
+    assert Shot.model_validate(whole.told) == whole
+    with pytest.raises(BadShot, match="preset 'oficial': there is no such preset; the nearest is official"):
+        Shot.model_validate({"prompt": "a", "preset": "oficial"})
+    assert not Given()
+    assert not Given(references=())
+    assert Given(mask=torch.zeros(1, 2, 2))
 
 
 @given(guidances())

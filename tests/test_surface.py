@@ -14,7 +14,7 @@ import pytest
 import vitascope
 from vitascope import SOLVERS, Diffusion, Engine, Recipe, Shot, Step, VitascopeError, errors
 from vitascope.cli.flags import _known
-from vitascope.cli.generate import Command
+from vitascope.cli.generate import ELSEWHERE, Command
 from vitascope.shot import SOLVER_NAMES
 
 NAMES = """
@@ -27,14 +27,15 @@ SIGNATURES = """
     Diffusion.beginning(self, field: Field, first: Tensor, frames: int) -> Field
     Diffusion.loss(self, x0: Tensor, condition: Mapping[str, Tensor], *, noise: Noise, index: int = 0, begun: Tensor | None = None) -> Tensor
     Engine.load(name_or_path: str | Path | None = None, device: str = auto) -> Engine
-    Engine.prepare(self, shot: Shot) -> Shot
+    Engine.prepare(self, shot: Shot, given: Given | None = None) -> Shot
     Engine.latent_shape(self, shot: Shot) -> tuple[int, ...]
-    Engine.first(self, *pictures: Tensor) -> Tensor
-    Engine.field(self, *shots: Shot, first: Tensor | None = None) -> Field
-    Engine.sample(self, *shots: Shot, first: Tensor | None = None) -> Iterator[Step]
+    Engine.begun(self, shot: Shot, given: Given) -> tuple[Shot, Given]
+    Engine.guides(self, shot: Shot, given: Given) -> Guides
+    Engine.field(self, *shots: Shot, guides: Guides | None = None) -> Field
+    Engine.sample(self, *shots: Shot, guides: Guides | None = None) -> Iterator[Step]
     Engine.frames(self, latent: Tensor) -> Iterator[Tensor]
-    Engine.film(self, shot: Shot, watch: Watch | None = None, image: Tensor | None = None) -> Film
-    Engine.generate(self, shot: Shot, watch: Watch | None = None, image: Tensor | None = None) -> Video
+    Engine.film(self, shot: Shot, watch: Watch | None = None, given: Given | None = None) -> Film
+    Engine.generate(self, shot: Shot, watch: Watch | None = None, image: Tensor | None = None, given: Given | None = None) -> Video
     Engine.record(self, shot: Shot) -> dict[str, Any]
     Engine.warnings(self, shot: Shot) -> list[str]
     Engine.unknown_words(self, shot: Shot) -> list[str]
@@ -61,7 +62,7 @@ SIGNATURES = """
     Video.load(path: Name) -> Video
 """  # noqa: E501
 
-PARTS = {"begins", "diffusion", "codec", "text", "recipe", "device", "fps", "defaults", "weights"}
+PARTS = {"diffusion", "codec", "text", "recipe", "device", "fps", "defaults", "weights"}
 """What an Engine shows of itself."""
 
 WALK = "(field: Field, x: Tensor, times: Tensor, *, noise: Noise | None = None, after: Step | None = None"
@@ -69,12 +70,14 @@ WALK = "(field: Field, x: Tensor, times: Tensor, *, noise: Noise | None = None, 
 SHOT = {
     "prompt": "", "negative": "", "frames": None, "height": None, "width": None, "fps": None, "steps": None,
     "solver": None, "guidance": None, "shift": None, "seed": None, "unconditional": False,
-    "image": None,
+    "image": None, "last": None, "video": None, "mask": None, "references": (), "control": None, "preset": None, "loras": (),
 }  # fmt: skip
 
 FLAGS = {
     "negative": "TEXT", "frames": "INT", "height": "INT", "width": "INT", "fps": "NUMBER", "steps": "INT",
-    "solver": "TEXT", "guidance": "TEXT", "shift": "NUMBER", "seed": "INT", "image": "FILE", "unconditional": "", "model": "TEXT",
+    "solver": "TEXT", "guidance": "TEXT", "shift": "NUMBER", "seed": "INT", "image": "FILE", "last-image": "FILE", "video": "FILE",
+    "mask": "FILE", "reference": "FILE", "control": "NUMBER", "lora": "TEXT", "as": "PROGRAM",
+    "unconditional": "", "model": "TEXT",
     "output": "FILE", "from": "FILE", "device": "TEXT", "force": "",
 }  # fmt: skip
 
@@ -144,7 +147,8 @@ def test_the_flags_of_generate() -> None:
     known = _known(Command)
     assert {field.flag: field.metavar for field in known if not field.positional} == FLAGS
     assert [field.name for field in known if field.positional] == ["prompt"]
-    assert {name for name in SHOT if name != "prompt"} <= set(FLAGS)
+    said = {ELSEWHERE.get(name, name).strip("_").replace("_", "-") for name in SHOT if name != "prompt"}
+    assert said <= set(FLAGS)
 
 
 def test_the_tables_of_a_recipe() -> None:

@@ -24,10 +24,13 @@ from torch.overrides import TorchFunctionMode
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
 from vitascope.errors import BadModel, BadRecipe
-from vitascope.models.dit import DiT
+from vitascope.media import fitted
+from vitascope.models.dit import DiT, DiTConfig
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
 from vitascope.recipe import Recipe
+from vitascope.shot import Given, Shot
+from vitascope.system import Guides
 from vitascope.tensors import Entry, agree, digest, fill, header, read, write
 from vitascope.text import TOKENIZER, ClipText, Words
 
@@ -50,6 +53,43 @@ class System:
     codec: VideoCodec
     text: ClipText
     diffusion: Diffusion
+
+    @property
+    def name(self) -> str:
+        """What messages and records call it."""
+        return self.recipe.name
+
+    @property
+    def kind(self) -> str:
+        """What its films begin from: a prompt."""
+        return "t2v"
+
+    def defaults_for(self, given: Given) -> dict[str, Any]:
+        """What a Shot gets where it says nothing."""
+        return self.recipe.video.model_dump() | self.recipe.defaults.model_dump()
+
+    @property
+    def network(self) -> DiTConfig:
+        """The sizes of its network."""
+        return self.recipe.network
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """A first picture, where it was trained to go on from one."""
+        return frozenset({"image"} if self.recipe.stages.diffusion.first > 0 else ())
+
+    def fitted(self, shot: Shot, given: Given) -> Given:
+        """The middle of the picture that a film begins with, scaled to the film."""
+        if given.image is None:
+            return given
+        return given._replace(image=fitted(given.image, shot.height or 0, shot.width or 0))
+
+    def guides(self, shot: Shot, given: Given) -> Guides:
+        """The latent frame of the picture that a film begins with."""
+        if given.image is None:
+            return Guides()
+        pixels = given.image.permute(2, 0, 1)[None, :, None].float().div(127.5).sub(1.0)
+        return Guides(first=self.codec.encode(pixels.to(self.codec.mean.device)))
 
     def parts(self) -> dict[str, nn.Module]:
         """The modules that a bundle keeps, by file name."""

@@ -13,19 +13,23 @@ import torch
 from torch import Tensor
 
 from vitascope import __version__, bundle
-from vitascope.bundle import SHIPPED, System
+from vitascope.bundle import SHIPPED
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
 from vitascope.errors import BadModel, BadShot, nearest
-from vitascope.media import Video, fitted, interpolate, interpolation
+from vitascope.media import Video, interpolate, interpolation
+from vitascope.models.dit import DiTConfig
+from vitascope.models.vae import VAEConfig
 from vitascope.physics.field import Field
 from vitascope.physics.guidance import guide
 from vitascope.physics.noise import Noise
 from vitascope.physics.solvers import SOLVERS, Step
 from vitascope.physics.times import shifted
+from vitascope.presets import PRESETS, start
 from vitascope.recipe import Recipe
-from vitascope.shot import Shot
-from vitascope.text import ClipText
+from vitascope.shot import Given, Shot
+from vitascope.system import Guides, System
+from vitascope.text import TextEncoder
 
 Watch = Callable[[str, int, int], None]
 """Hears (what is being done, done, of)."""
@@ -40,7 +44,7 @@ class Film(NamedTuple):
 
 
 class Engine:
-    """A system that is ready to make films. `diffusion`, `codec`, `text` and `recipe` are its parts."""
+    """A system that is ready to make films. `diffusion`, `codec` and `text` are its parts."""
 
     def __init__(self, system: System, folder: Path | None = None) -> None:
         self.system = system
@@ -60,7 +64,12 @@ class Engine:
 
     @property
     def recipe(self) -> Recipe:
-        """How this system was described and trained."""
+        """How this system was described and trained. Raises BadModel for one that came without a recipe."""
+        if not isinstance(self.system, bundle.System):
+            raise BadModel(
+                f"model {self.system.name}: it came without a recipe, and so without a world to compare its films with; take "
+                "a bundle."
+            )
         return self.system.recipe
 
     @property
@@ -74,31 +83,35 @@ class Engine:
         return self.system.codec
 
     @property
-    def text(self) -> ClipText:
+    def text(self) -> TextEncoder:
         """Prompts to conditions."""
         return self.system.text
 
     @property
     def fps(self) -> float:
         """The frame rate that the model was trained at."""
-        return self.recipe.video.fps
+        return self.defaults["fps"]
 
     @property
     def defaults(self) -> dict[str, Any]:
         """What a Shot gets where it says nothing."""
-        video, chosen = self.recipe.video, self.recipe.defaults
-        return video.model_dump() | chosen.model_dump()
+        return self.system.defaults_for(Given())
 
     @cached_property
     def weights(self) -> dict[str, str]:
         """SHA-256 of every file that determines the pixels; nothing for a system that was never saved."""
         return bundle.digests(self.folder) if self.folder else {}
 
-    def prepare(self, shot: Shot) -> Shot:
+    def prepare(self, shot: Shot, given: Given | None = None) -> Shot:
         """The shot with every field filled, its seed drawn, checked against this model. Raises BadShot before any work."""
-        full = shot.filled(self.defaults).seeded()
+        defaults = self.system.defaults_for(given or Given())
+        if shot.preset and PRESETS[shot.preset].shift is not None:
+            defaults["shift"] = PRESETS[shot.preset].shift
+        full = shot.filled(defaults).seeded()
+        if full.preset:
+            PRESETS[full.preset].grid(full)
         shape = self.latent_shape(full)
-        need, free = memory(self.recipe, shape), free_memory(self.device)
+        need, free = memory(self.system.network, self.codec.config, shape), free_memory(self.device)
         if free is not None and need > free:
             raise BadShot(
                 f"{full.frames} frames of {full.width}x{full.height}: this takes about {need / 2**30:.1f} GiB of memory and "
@@ -109,73 +122,95 @@ class Engine:
     def latent_shape(self, shot: Shot) -> tuple[int, ...]:
         """[c t' h' w'] of a prepared shot's latent."""
         frames, height, width = (_known(shot, name) for name in ("frames", "height", "width"))
-        return self.codec.latent_shape(frames, height, width, self.recipe.network.patch)
+        return self.codec.latent_shape(frames, height, width, self.system.network.patch)
 
     def warnings(self, shot: Shot) -> list[str]:
         """What the model will not heed of a shot's words, a sentence each."""
-        words, length = self.text.words, self.recipe.text.text_length
         alone = shot.image is not None and self.latent_shape(shot)[1] == 1
-        told = [f"'{word}' is unknown to {self.recipe.name} and was ignored" for word in self.unknown_words(shot)]
+        told = [f"'{word}' is unknown to {self.system.name} and was ignored" for word in self.unknown_words(shot)]
         if alone:
             told.append("a film of one frame that begins with a picture is that picture; ask for more frames")
         for text in (shot.prompt, shot.negative):
-            cut = words.tokens(text, length)[1]
+            cut = self.text.cut(text)
             if cut:
-                told.append(f"this model reads {length - 1} words; what follows was cut: '{cut[:200]}'")
+                told.append(f"this model reads {self.text.length} words; what follows was cut: '{cut[:200]}'")
         return told
 
     def unknown_words(self, shot: Shot) -> list[str]:
         """The words of the prompt and the negative that the model never learned, as they were typed."""
-        words = self.text.words
-        return list(dict.fromkeys([*words.unknown_words(shot.prompt), *words.unknown_words(shot.negative)]))
+        return list(dict.fromkeys([*self.text.unknown_words(shot.prompt), *self.text.unknown_words(shot.negative)]))
 
-    @property
-    def begins(self) -> bool:
-        """Whether this model was trained to go on from a first frame that it is given."""
-        return self.recipe.stages.diffusion.first > 0
+    def begun(self, shot: Shot, given: Given) -> tuple[Shot, Given]:
+        """A prepared shot that names what it is given by its hashes, and that at the film's size.
 
-    def first(self, *pictures: Tensor) -> Tensor:
-        """Pictures uint8 [h w 3] as clean first latent frames [n c 1 h' w'].
-
-        Raises BadShot for a model that was never trained to begin with a picture.
+        Raises BadShot for what this model cannot be given, and where the shot names something else already.
         """
-        if not self.begins:
-            raise BadShot(
-                f"image: {self.recipe.name} was not trained to begin with a picture; leave it out, or take a model whose recipe "
-                "has 'first' above 0."
-            )
-        pixels = torch.stack(pictures).permute(0, 3, 1, 2).unsqueeze(2).float().div(127.5).sub(1.0)
-        return self.codec.encode(pixels.to(self.device))
+        if given:
+            self._ensure_taken(given)
+            given = self.system.fitted(shot, given)
+        for name, now in _hashes(given).items():
+            before = getattr(shot, name)
+            if before and now and before != now:
+                raise BadShot(
+                    f"{name}: the film was made from another one, by its hash, than the one given; give that one, or make a new "
+                    "film."
+                )
+            if before and not now:
+                raise BadShot(
+                    f"{name}: this film is made from one, which its record knows only by its hash; give it again."
+                )
+        return shot.model_copy(update={name: now for name, now in _hashes(given).items() if now}), given
 
-    def field(self, *shots: Shot, first: Tensor | None = None) -> Field:
+    def _ensure_taken(self, given: Given) -> None:
+        for name, value in given._asdict().items():
+            there = value is not None and value != ()
+            if there and name not in self.system.takes:
+                raise BadShot(
+                    f"{name}: {self.system.name} was not trained to {_TRAINED[name]}; leave it out, or take a model that was."
+                )
+
+    def guides(self, shot: Shot, given: Given) -> Guides:
+        """What a prepared shot is given (see `begun`), for the network."""
+        return self.system.guides(shot, given) if given else Guides()
+
+    def field(self, *shots: Shot, guides: Guides | None = None) -> Field:
         """The guided field of prepared shots, a row each: one expression; nothing has run yet but the text encoder.
 
-        first [n c 1 h w]: first latent frames that are given (`Engine.first`). All shots share their guidance. Raises
-        ValueError where they do not.
+        All shots share their guidance, their preset and what they are given. Raises ValueError where they do not.
         """
-        _alike(shots, ("guidance",))
-        guided = self.diffusion.field(self.text(["" if shot.unconditional else shot.prompt for shot in shots]), first)
-        if not all(shot.unconditional and not shot.negative for shot in shots):
-            negative = self.diffusion.field(self.text([shot.negative for shot in shots]), first)
-            guided = guide(guided, negative, shots[0].scale.at)
-        if first is None:
+        _alike(shots, ("guidance", "preset", "control"))
+        one, diffusion, guides = shots[0], self.diffusion, guides or Guides()
+        preset = PRESETS[one.preset] if one.preset else None
+        if preset:
+            diffusion = diffusion.clocked(preset.grid(one).clocked)
+        negatives = [preset.negative(shot, self.system.kind) if preset else shot.negative for shot in shots]
+        prompts = ["" if shot.unconditional else shot.prompt for shot in shots]
+        guided = diffusion.field({**self.text(prompts), **guides.condition}, guides.first)
+        if not all(shot.unconditional and not negative for shot, negative in zip(shots, negatives)):
+            negative = diffusion.field({**self.text(negatives), **guides.condition}, guides.first)
+            guided = guide(guided, negative, one.scale.at)
+        if guides.first is None:
             return guided
-        return self.diffusion.beginning(guided, first, self.latent_shape(shots[0])[1])
+        return diffusion.beginning(guided, guides.first, self.latent_shape(one)[1])
 
-    def sample(self, *shots: Shot, first: Tensor | None = None) -> Iterator[Step]:
+    def sample(self, *shots: Shot, guides: Guides | None = None) -> Iterator[Step]:
         """Walk prepared shots' field from noise to latents [n c t h w]; the caller watches, stops or branches.
 
-        first [n c 1 h w]: first latent frames that are given (`Engine.first`). A shot's film does not depend on its neighbours
-        but for rounding. Raises ValueError where the shots differ in what one walk shares: size, steps, solver, shift, guidance.
+        guides: what the films are given (`Engine.guides`); latent frames ahead of the films' own are walked too. A shot's film
+        does not depend on its neighbours but for rounding. Raises ValueError where the shots differ in what one walk shares:
+        size, steps, solver, shift, guidance.
         """
         one = shots[0]
-        _alike(shots, ("frames", "height", "width", "steps", "solver", "shift"))
+        _alike(shots, ("frames", "height", "width", "steps", "solver", "shift", "preset"))
         if one.shift is None or one.solver is None:
             raise ValueError("sample: got a shot that is not prepared; expected the result of Engine.prepare")
         noise = Noise(tuple(_known(shot, "seed") for shot in shots))
-        x = noise.normal("start", 0, self.latent_shape(one), device=self.device)
-        times = shifted(_known(one, "steps"), one.shift)
-        return SOLVERS[one.solver](self.field(*shots, first=first), x, times, noise=noise)
+        channels, frames, *size = self.latent_shape(one)
+        preset = PRESETS[one.preset] if one.preset else None
+        ahead = guides.ahead if guides else 0
+        x = start(preset, shots, noise, (channels, frames + ahead, *size), self.device)
+        times = preset.grid(one).times if preset else shifted(_known(one, "steps"), one.shift)
+        return SOLVERS[one.solver](self.field(*shots, guides=guides), x, times, noise=noise)
 
     def frames(self, latent: Tensor) -> Iterator[Tensor]:
         """Chunks of frames, uint8 [n h w c], of one latent [1 c t h w], as the codec gives them."""
@@ -186,67 +221,59 @@ class Engine:
         """What a film carries, so that it can be made again: no clock, no path, no device."""
         return {
             "vitascope": __version__,
-            "model": self.recipe.name,
+            "model": self.system.name,
             "weights": bundle.fingerprint(self.weights),
-            "shot": shot.model_dump(exclude=None if shot.image else {"image"}),
+            "shot": shot.told,
         }
 
-    def film(self, shot: Shot, watch: Watch | None = None, image: Tensor | None = None) -> Film:
+    def film(self, shot: Shot, watch: Watch | None = None, given: Given | None = None) -> Film:
         """The film of a prepared shot, made as its frames are asked for; `watch` hears of each step and of each chunk.
 
-        image: the picture that it begins with, uint8 [h w 3] of the film's size, where the shot names one (`begun_with`).
-        More frames a second than the model makes are interpolated, and the record says so. Raises BadShot when fewer are asked
-        for, FloatingPointError when the walk leaves the numbers, MemoryError when the device's memory ends.
+        given: what the shot names by hashes, at the film's size (`Engine.begun`). More frames a second than the model makes are
+        interpolated, and the record says so. Raises BadShot when fewer are asked for, FloatingPointError when the walk leaves
+        the numbers, MemoryError when the device's memory ends.
         """
+        given = given or Given()
+        if self.begun(shot, given)[0] != shot:
+            raise ValueError(
+                "film: got something given that the shot does not name; expected the result of Engine.begun"
+            )
         fps, record = float(shot.fps or self.fps), self.record(shot)
         if fps < self.fps:
             raise BadShot(
                 f"fps {fps:g}: this model's films have {self.fps:g} frames a second, and frames can be added between them "
                 f"but not taken away; ask for {self.fps:g} or more."
             )
-        chunks = self._walked(shot, watch or (lambda *_: None), self._beginning(shot, image))
+        chunks = self._walked(shot, watch or (lambda *_: None), given)
         if fps == self.fps:
             return Film(chunks, fps, record)
         return Film(interpolate(chunks, self.fps, fps), fps, record | interpolation(self.fps, fps))
 
-    def generate(self, shot: Shot, watch: Watch | None = None, image: Tensor | None = None) -> Video:
+    def generate(
+        self, shot: Shot, watch: Watch | None = None, image: Tensor | None = None, given: Given | None = None
+    ) -> Video:
         """The film of a shot, whole; what it leaves open is filled first.
 
-        image: a picture that it begins with, uint8 [h w 3] of any size: it is scaled and cut to the film's.
+        image: a picture that it begins with, uint8 [h w 3] of any size; given: that and all else that it can be given.
         """
-        full = self.prepare(shot)
-        if image is not None:
-            if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise ValueError(f"image: expected uint8 [h w 3], got {image.dtype} {list(image.shape)}")
-            image = fitted(image, _known(full, "height"), _known(full, "width"))
-            full = begun_with(full, image)
-        chunks, fps, record = self.film(full, watch, image)
+        given = (given or Given())._replace(**({} if image is None else {"image": image}))
+        for name, value in given._asdict().items():
+            for part in value if isinstance(value, tuple) else () if value is None else (value,):
+                rank = 4 if name == "video" else 3
+                if part.dtype != torch.uint8 or part.ndim != rank:
+                    raise ValueError(
+                        f"{name}: expected uint8 of {rank} dimensions, got {part.dtype} {list(part.shape)}"
+                    )
+        shot, given = self.begun(self.prepare(shot, given), given)
+        chunks, fps, record = self.film(shot, watch, given)
         return Video(torch.cat(list(chunks)), fps, record)
 
-    def _beginning(self, shot: Shot, image: Tensor | None) -> Tensor | None:
-        if image is None and shot.image is None:
-            return None
-        if image is None:
-            raise BadShot(
-                "image: this film begins with a picture, which its record knows only by its hash; give the picture again."
-            )
-        size = (_known(shot, "height"), _known(shot, "width"), 3)
-        if tuple(image.shape) != size or image.dtype != torch.uint8:
-            raise ValueError(f"image: expected uint8 [{size[0]} {size[1]} 3], got {image.dtype} {list(image.shape)}")
-        if shot.image is None:
-            raise ValueError("image: the shot names no picture; expected the result of begun_with")
-        if shot.image != picture_hash(image):
-            raise BadShot(
-                "image: this is not the picture that the film begins with, by its hash; give that one, or leave 'image' out of "
-                "the shot."
-            )
-        return self.first(image)
-
-    def _walked(self, shot: Shot, watch: Watch, first: Tensor | None) -> Iterator[Tensor]:
+    def _walked(self, shot: Shot, watch: Watch, given: Given) -> Iterator[Tensor]:
         steps, frames = _known(shot, "steps"), _known(shot, "frames")
         x = None
         try:
-            for step in self.sample(shot, first=first):
+            guides = self.guides(shot, given)
+            for step in self.sample(shot, guides=guides):
                 x, done = step.x, step.index + 1
                 if not torch.isfinite(x).all():
                     raise FloatingPointError(
@@ -256,7 +283,7 @@ class Engine:
             if x is None:
                 raise RuntimeError("expected at least one step, got none")
             made = 0
-            for chunk in self.frames(x):
+            for chunk in self.frames(x[:, :, guides.ahead :]):
                 made += len(chunk)
                 watch("decoding", made, frames)
                 yield chunk
@@ -264,24 +291,30 @@ class Engine:
             raise MemoryError("the device's memory ran out; ask for fewer frames or a smaller picture") from error
 
 
-def picture_hash(image: Tensor) -> str:
-    """The name of a picture uint8 [h w 3] in a Shot: the SHA-256 of its size and its pixels."""
-    digest = hashlib.sha256(repr(tuple(image.shape)).encode())
-    digest.update(image.cpu().contiguous().numpy().tobytes())
+_TRAINED = {
+    "image": "begin with a picture",
+    "last": "end with a picture",
+    "video": "follow a film",
+    "mask": "be told where a film is made anew",
+    "references": "be given pictures of what is in a film",
+}
+
+
+def hashed(pixels: Tensor) -> str:
+    """The name of a picture or a film, uint8, in a Shot: the SHA-256 of its size and its pixels."""
+    digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
+    digest.update(pixels.cpu().contiguous().numpy().tobytes())
     return f"sha256:{digest.hexdigest()}"
 
 
-def begun_with(shot: Shot, image: Tensor) -> Shot:
-    """The prepared shot, beginning with this picture, uint8 [h w 3] of the film's size.
-
-    Raises BadShot where the shot names another picture already.
-    """
-    name = picture_hash(image)
-    if shot.image not in (None, name):
-        raise BadShot(
-            "image: the film begins with another picture, by its hash, than the one given; give that picture, or make a new film."
-        )
-    return shot.model_copy(update={"image": name})
+def _hashes(given: Given) -> dict[str, Any]:
+    """What a Shot says of what it is given, by the names of its fields."""
+    one = {
+        name: None if value is None else hashed(value)
+        for name, value in given._asdict().items()
+        if name != "references"
+    }
+    return {**one, "references": tuple(map(hashed, given.references))}
 
 
 def to_bytes(pixels: Tensor) -> Tensor:
@@ -321,13 +354,12 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def memory(recipe: Recipe, shape: tuple[int, ...]) -> int:
+def memory(net: DiTConfig, codec: VAEConfig, shape: tuple[int, ...]) -> int:
     """A forecast, in bytes, of what making a latent of `shape` takes at its peak, weights apart.
 
     The network: two guided rows of tokens, each with its residual, q, k, v and the wide hidden layer in float32. The codec: the
     widest layer's chunk of frames at full size, three times over. The film itself, as bytes.
     """
-    net, codec = recipe.network, recipe.codec
     _, time, height, width = shape
     tokens = time * (height // net.patch[1]) * (width // net.patch[2])
     walk = 2 * tokens * (6 * net.width + 2 * net.ffn) * 4

@@ -14,7 +14,7 @@ import secrets
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -28,6 +28,12 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from vitascope.errors import BadPrompt, BadShot, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PresetName = Literal["official", "diffusers", "comfy"]
+PRESET_NAMES: tuple[str, ...] = get_args(PresetName)
 
 SolverName = Literal[
     "ddpm",
@@ -125,6 +131,27 @@ class Guidance:
         return text if (self.low, self.high) == (0.0, 1.0) else f"{text} in {_plain(self.low)}..{_plain(self.high)}"
 
 
+class Given(NamedTuple):
+    """What a film is given beside words: pictures uint8 [h w 3] and films uint8 [t h w 3], of the film's size."""
+
+    image: Tensor | None = None
+    """It begins with this."""
+    last: Tensor | None = None
+    """It ends with this."""
+    video: Tensor | None = None
+    """It follows this, where the mask is white."""
+    mask: Tensor | None = None
+    """Where the video is made anew, uint8 [t h w], 255 or 0; None: everywhere."""
+    references: tuple[Tensor, ...] = ()
+    """What is in these is in the film."""
+
+    def __bool__(self) -> bool:
+        return any(part is not None for part in self[:4]) or bool(self.references)
+
+
+_Hash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
 class Shot(BaseModel):
     """What to make. None means: as the model prefers it (and for the seed: draw one).
 
@@ -157,10 +184,27 @@ class Shot(BaseModel):
     )
     seed: int | None = Field(default=None, ge=0, le=LARGEST_SEED, description="the seed (-1 draws one)", examples=[7])
     unconditional: bool = Field(default=False, description="whether the film is made without a prompt")
-    image: str | None = Field(
+    image: _Hash | None = Field(
         default=None,
-        pattern=r"^sha256:[0-9a-f]{64}$",
         description="the picture that the film begins with, by the SHA-256 of its pixels at the film's size",
+    )
+    last: _Hash | None = Field(default=None, description="the picture that the film ends with, by its hash")
+    video: _Hash | None = Field(default=None, description="the film that is followed, by its hash")
+    mask: _Hash | None = Field(default=None, description="the film that says where it is made anew, by its hash")
+    references: tuple[_Hash, ...] = Field(
+        default=(), description="the pictures of what is in the film, by their hashes"
+    )
+    control: float | None = Field(
+        default=None,
+        ge=0,
+        le=10,
+        allow_inf_nan=False,
+        description="how strongly the film that is followed is followed",
+        examples=[1],
+    )
+    preset: PresetName | None = Field(default=None, description="the program in whose way the film is made")
+    loras: tuple[tuple[_Hash, float], ...] = Field(
+        default=(), description="the LoRAs that are added to the model, by their files' hashes, with their strengths"
     )
 
     @model_validator(mode="wrap")
@@ -179,7 +223,7 @@ class Shot(BaseModel):
             _readable(info.field_name, value)
         return value
 
-    @field_validator("frames", "height", "width", "fps", "steps", "shift", "seed", "guidance", mode="before")
+    @field_validator("frames", "height", "width", "fps", "steps", "shift", "seed", "guidance", "control", mode="before")
     @classmethod
     def _no_truth_values(cls, value: object, info: Any) -> object:
         if isinstance(value, bool):  # pydantic would read True as 1
@@ -224,9 +268,19 @@ class Shot(BaseModel):
         return self if self.seed is not None else self.model_copy(update={"seed": secrets.randbelow(2**32)})
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What a film's record says of it: everything that was asked, but nothing of what a plain film is not given."""
+        dumped = self.model_dump(mode="json")
+        return {name: value for name, value in dumped.items() if name not in _SELDOM or value not in (None, [])}
+
+    @property
     def scale(self) -> Guidance:
         """`guidance` as a function of t; 1 where it is not given."""
         return Guidance.parse(1.0 if self.guidance is None else self.guidance)
+
+
+_SELDOM = ("image", "last", "video", "mask", "references", "control", "preset", "loras")
+"""The fields that a record names only where something is said."""
 
 
 def _readable(field: str, text: str) -> None:
@@ -255,9 +309,10 @@ def _sentence(error: ErrorDetails) -> str:
     if name not in Shot.model_fields:
         return f"a shot made of {_shown(value)}: it is an object with named fields; give at least a prompt."
     if kind == "literal_error":
-        close = nearest(str(value)[:100], SOLVER_NAMES)
-        hint = f"the nearest is {close}" if close else f"there are {', '.join(SOLVER_NAMES)}"
-        return f"{name} {_shown(value)}: there is no such solver; {hint}."
+        names = PRESET_NAMES if name == "preset" else SOLVER_NAMES
+        close = nearest(str(value)[:100], names)
+        hint = f"the nearest is {close}" if close else f"there are {', '.join(names)}"
+        return f"{name} {_shown(value)}: there is no such {name}; {hint}."
     if name == "guidance":
         return f"guidance {_shown(value)}: it is a number or a text; write for instance 6 or '7 > 2'."
     field = Shot.model_fields[name]
@@ -266,7 +321,7 @@ def _sentence(error: ErrorDetails) -> str:
     if "Ge" not in limits:
         what = "true or false" if name == "unconditional" else "text"
         return f"{name} {_shown(value)}: {field.description} is said as {what}; {example}."
-    number = "a number" if name in ("fps", "shift") else "a whole number"
+    number = "a number" if name in ("fps", "shift", "control") else "a whole number"
     low, high = _plain(limits["Ge"].ge), _plain(limits["Le"].le)
     return f"{name} {_shown(value)}: {field.description} is {number} from {low} to {high}; {example}."
 

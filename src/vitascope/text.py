@@ -25,6 +25,19 @@ class TextEncoder(Protocol):
 
     def __call__(self, prompts: Sequence[str]) -> Condition: ...
 
+    def unknown_words(self, prompt: str) -> list[str]:
+        """The words of a prompt that were never learned, as they were typed, each once."""
+        ...
+
+    def cut(self, prompt: str) -> str:
+        """The end of a prompt that is not read, because it is too long."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Tokens of a prompt that are read, its end apart."""
+        ...
+
 
 class Words:
     """A tokeniser by words with an explicit unknown token, so that a word which the model never learned can be told."""
@@ -140,6 +153,19 @@ class ClipText(nn.Module):
         if self.config.context == "words+states":
             states = torch.cat((self.clip.encode_words(tokens), states), dim=-1)
         return {"context": states, "mask": mask}
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """The words of a prompt that were never learned, as they were typed, each once."""
+        return self.words.unknown_words(prompt)
+
+    def cut(self, prompt: str) -> str:
+        """The end of a prompt that is not read, because it is too long."""
+        return self.words.tokens(prompt, self.config.text_length)[1]
+
+    @property
+    def length(self) -> int:
+        """Words of a prompt that are read, its end apart."""
+        return self.config.text_length - 1
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """The prompts' unit vectors [b 512] in the space shared with video."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from vitascope.cli.generate import Command, default_output
+from vitascope.cli.generate import ELSEWHERE, Command, default_output
 from vitascope.engine import Engine
 from vitascope.media import Video, facts, record_of
 from vitascope.shot import Shot
@@ -53,9 +53,9 @@ def test_a_drawn_seed_is_told_and_recorded(vitascope: Run, toy: Path) -> None:
 
 
 def test_every_field_of_a_shot_is_a_flag() -> None:
-    assert set(Shot.model_fields) <= set(Command.__dataclass_fields__)
-    extra = {"model", "output", "from_", "device", "force"}
-    assert set(Command.__dataclass_fields__) - set(Shot.model_fields) == extra
+    flags = {ELSEWHERE.get(name, name) for name in Shot.model_fields}
+    assert flags <= set(Command.__dataclass_fields__)
+    assert set(Command.__dataclass_fields__) - flags == {"model", "output", "from_", "device", "force"}
 
 
 def test_every_flag_reaches_the_record(vitascope: Run, toy: Path) -> None:

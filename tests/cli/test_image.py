@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from vitascope.engine import picture_hash
+from vitascope.engine import hashed
 from vitascope.media import Video, fitted, picture, record_of
 
 Run = Callable[..., Any]
@@ -48,7 +48,7 @@ def test_a_film_goes_on_from_another_ones_last_frame(vitascope: Run, toy: Path) 
     assert (one.code, two.code) == (0, 0)
     last = Video.load("one.mp4").frames[-1]
     assert torch.equal(picture("one.mp4"), last)
-    assert record_of("two.mp4")["shot"]["image"] == picture_hash(fitted(last, 32, 48))
+    assert record_of("two.mp4")["shot"]["image"] == hashed(fitted(last, 32, 48))
 
 
 def test_it_is_made_again_with_the_picture_and_only_with_it(vitascope: Run, toy: Path) -> None:
@@ -61,7 +61,7 @@ def test_it_is_made_again_with_the_picture_and_only_with_it(vitascope: Run, toy:
     assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
     told = vitascope("generate", "--from", "a.mp4", "--model", toy, "--output", "c.mp4")
     assert (told.code, told.out) == (2, "")
-    assert "give the picture with --image" in told.err[-1]
+    assert "give it with --image" in told.err[-1]
     assert (
         vitascope("generate", "--from", "a.mp4", "--model", toy, "--image", "other.png", "--output", "d.mp4").code == 0
     )

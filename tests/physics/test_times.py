@@ -19,6 +19,7 @@ from vitascope.physics.times import (
     shift_time,
     shifted,
     uniform,
+    wan_comfy,
     wan_diffusers,
     wan_official_dpmpp,
     wan_official_unipc,
@@ -39,6 +40,7 @@ GRIDS = {
     "wan-unipc": lambda n: wan_official_unipc(n, 5.0).times,
     "wan-dpmpp": lambda n: wan_official_dpmpp(n, 5.0).times,
     "wan-diffusers": lambda n: wan_diffusers(n, 5.0).times,
+    "wan-comfy": lambda n: wan_comfy(n, 8.0).times,
 }
 
 
@@ -153,6 +155,16 @@ def test_the_grid_of_diffusers_is_diffusers(n: int, shift: float) -> None:
     grid = wan_diffusers(n, shift)
     assert grid.times.tolist() == scheduler.sigmas.double().tolist()
     assert grid.clock.tolist() == scheduler.timesteps.tolist()
+
+
+def test_the_grid_of_comfy_is_read_off_a_table() -> None:
+    """Every (1000 / n)-th entry of sigma(k / 1000), k = 1000 .. 1, in float32; what is told keeps its fraction."""
+    made = wan_comfy(4, 8.0)
+    assert made.times.tolist() == pytest.approx([1, 8 * 0.75 / 6.25, 8 * 0.5 / 4.5, 8 * 0.25 / 2.75, 0], abs=1e-7)
+    assert made.clock.tolist() == pytest.approx((1000 * made.times[:-1]).tolist(), rel=1e-6)
+    uneven = wan_comfy(3, 1.0).times.tolist()  # places 0, 333 and 666 of the table
+    assert uneven == pytest.approx([1, 0.667, 0.334, 0], abs=1e-7)
+    assert made.told(0.5004) == pytest.approx(500.4)
 
 
 def test_a_grid_tells_its_own_clock_and_whole_numbers_between() -> None:

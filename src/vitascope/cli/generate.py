@@ -7,18 +7,15 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
 from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole, word
 from vitascope.cli.progress import telling
 from vitascope.errors import BadMedia, BadShot
-from vitascope.media import check_output, fitted, picture, record_of, write
-from vitascope.shot import Shot
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from vitascope.media import Video, check_output, picture, record_of, write
+from vitascope.shot import Given, Shot
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,20 @@ class Command:
     """The same seed gives the same film; drawn, and told by the file's name, if not given or -1."""
     image: File = None
     """A picture that it begins with, or a film whose last frame it goes on from; cut to the film's size."""
+    last_image: File = None
+    """A picture that it ends with."""
+    video: File = None
+    """A film that it follows, such as a depth map, or that is made anew where the mask is white."""
+    mask: File = None
+    """A film or a picture, white where the video is made anew."""
+    reference: File = None
+    """Pictures of what is in it, with commas."""
+    control: Real = None
+    """How strongly the video is followed; 1 is usual."""
+    lora: Text = None
+    """Files of LoRAs to add to the model, with commas, each with a strength after a colon if not 1: style.safetensors:0.8."""
+    as_: Annotated[str | None, word("PROGRAM"), tyro.conf.arg(name="as", help_behavior_hint="")] = None
+    """official, diffusers or comfy: its steps, noise and negative prompt, so that a seed gives the film that it gives there."""
     unconditional: Flag = False
     """Make a film without a prompt."""
     model: Annotated[Text, tyro.conf.arg(help_behavior_hint="")] = None
@@ -72,6 +83,10 @@ class Command:
     """Replace the output if there is such a file."""
 
 
+ELSEWHERE = {"last": "last_image", "references": "reference", "preset": "as_", "loras": "lora"}
+"""The flags of those of a Shot's fields that have another name."""
+
+
 def run(command: Command) -> None:
     """Makes the film. Everything that can be refused is refused before the weights are read."""
     record = record_of(command.from_) if command.from_ is not None else {}
@@ -79,36 +94,40 @@ def run(command: Command) -> None:
     device = chosen_device(command.device)
     path = Path(command.output) if command.output is not None else default_output(shot)
     fits(path, shot, command.force)
-    start = beginning(command, shot)
-    from vitascope.engine import Engine, begun_with
+    given = asked_to_heed(command, shot)
+    from vitascope.engine import Engine
 
     with telling() as told:
         engine = Engine.load(command.model or _model_of(record), device)
-        full = engine.prepare(shot)
+        full = engine.prepare(shot, given)
         fits(path, full, command.force)
-        if start is not None:
-            start = fitted(start, full.height or 0, full.width or 0)
-            full = begun_with(full, start)
-        chunks, fps, made = engine.film(full, told.step, start)
+        full, given = engine.begun(full, given)
+        chunks, fps, made = engine.film(full, told.step, given)
         for sentence in [*engine.warnings(full), *_differences(record, made, command.from_)]:
             told.warn(sentence)
         write(path, chunks, fps, made, replace=command.force)
     print(path)
 
 
-def beginning(command: Command, shot: Shot) -> Tensor | None:
-    """The picture that the film begins with, of its own size, or None.
+def asked_to_heed(command: Command, shot: Shot) -> Given:
+    """What the film is given beside words, of its own size.
 
-    Raises BadMedia where it cannot be read, BadShot where the shot wants one and none is given.
+    Raises BadMedia where it cannot be read, BadShot where the shot wants something and it is not given.
     """
-    if command.image is not None:
-        return picture(command.image)
-    if shot.image is not None:
-        raise BadShot(
-            f"{command.from_}: this film begins with a picture, which its record knows only by its hash; give the picture with "
-            "--image."
-        )
-    return None
+    for name in Given._fields:
+        flag = ELSEWHERE.get(name, name)
+        if getattr(shot, name) and getattr(command, flag) is None:
+            raise BadShot(
+                f"{command.from_}: this film is made from a picture or a film, which its record knows only by its hash; give it "
+                f"with --{flag.replace('_', '-')}."
+            )
+    return Given(
+        None if command.image is None else picture(command.image),
+        None if command.last_image is None else picture(command.last_image),
+        None if command.video is None else Video.load(command.video).frames,
+        None if command.mask is None else Video.load(command.mask).frames.float().mean(-1).gt(127.5).byte().mul(255),
+        tuple(picture(path) for path in (command.reference or "").split(",") if path),
+    )
 
 
 def fits(path: Path, shot: Shot, force: bool) -> None:
@@ -123,7 +142,8 @@ def asked(command: Command, record: Mapping[str, Any]) -> Shot:
         BadShot, BadPrompt: when it cannot be made, whatever the model.
         BadMedia: when the record tells of no shot.
     """
-    said = {name: getattr(command, name) for name in Shot.model_fields if name not in ("unconditional", "image")}
+    plain = [name for name in Shot.model_fields if name not in ("unconditional", "preset", "loras", *Given._fields)]
+    said = {name: getattr(command, name) for name in plain} | {"preset": command.as_}
     said = {name: value for name, value in said.items() if value is not None}
     if command.unconditional:
         said["unconditional"] = True
@@ -134,8 +154,9 @@ def asked(command: Command, record: Mapping[str, Any]) -> Shot:
         raise BadMedia(f"{command.from_}: its record tells of no shot; choose a film that vitascope generate wrote.")
     if "prompt" in said or "unconditional" in said:  # each says that the other no longer holds
         before = {name: value for name, value in before.items() if name not in ("prompt", "unconditional")}
-    if command.image is not None:
-        before = {name: value for name, value in before.items() if name != "image"}
+    # What is given anew takes the place of what the record knows by its hash.
+    anew = [name for name in Given._fields if getattr(command, ELSEWHERE.get(name, name)) is not None]
+    before = {name: value for name, value in before.items() if name not in anew}
     return Shot.model_validate({**before, **said})
 
 

@@ -12,6 +12,7 @@ from vitascope.engine import Engine
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.scenes import Split, real, scenes
 from vitascope.storybook import plain
+from vitascope.text import ClipText
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def found(queries: Tensor, answers: Tensor) -> Found:
 @torch.no_grad()
 def retrieval(engine: Engine, clips: int = 100, split: Split = "withheld", watch: Watch | None = None) -> Retrieval:
     """Both directions among `clips` renders with their full captions, the clips seen at as many moments as in training."""
-    shown = scenes(clips, split, world=engine.recipe.world)
+    shown, text = scenes(clips, split, world=engine.recipe.world), engine.text
+    assert isinstance(text, ClipText)  # as every system with a recipe has
     frames = engine.recipe.video.frames
     moments = min(max(engine.recipe.stages.clip.frames or (frames,)), frames)
     chosen = torch.linspace(0, frames - 1, moments).round().long()
@@ -58,8 +60,8 @@ def retrieval(engine: Engine, clips: int = 100, split: Split = "withheld", watch
     for start in range(0, clips, 20):
         part = shown[start : start + 20]
         films = real(engine.recipe.video, part)[:, chosen]
-        videos.append(engine.text.clip.encode_video(to_pixels(films).to(engine.device)).float())
-        texts.append(engine.text.embed([plain(one) for one in part]).float())
+        videos.append(text.clip.encode_video(to_pixels(films).to(engine.device)).float())
+        texts.append(text.embed([plain(one) for one in part]).float())
         if watch:
             watch("measuring the text tower", start + len(part), clips)
     seen, told = torch.cat(videos), torch.cat(texts)

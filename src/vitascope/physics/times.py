@@ -88,18 +88,27 @@ def discrete(n: int, total: int = 1000, spacing: Spacing = "trailing", offset: i
 
 
 class Grid(NamedTuple):
-    """A published grid: its times [n + 1], float64, and the whole numbers [n] that the network is told at each step.
+    """A published grid: its times [n + 1], float64, and the numbers [n] that the network is told at each step.
 
-    Those numbers cannot be had from the times: their programs truncate before they round the times to float32.
+    Those numbers cannot be had from the times: programs that tell whole ones truncate before they round the times to float32.
     """
 
     times: Tensor
     clock: Tensor
 
     def told(self, t: float) -> float:
-        """What the network is told at t: the grid's own number on it, the integer part of 1000 t between its times."""
+        """What the network is told at t: the grid's own number on it, and between its times 1000 t, or the integer part of
+        it where the grid's numbers are whole."""
         off, index = (self.times[:-1] - t).abs().min(0)
-        return float(self.clock[index]) if off < 1e-9 else float(math.floor(1000 * t))
+        if off < 1e-9:
+            return float(self.clock[index])
+        return 1000 * t if self.clock.is_floating_point() else float(math.floor(1000 * t))
+
+    def clocked(self, t: float | Tensor) -> float | Tensor:
+        """`told`, of one time or of a tensor of them."""
+        if not isinstance(t, Tensor):
+            return self.told(t)
+        return torch.tensor([self.told(one) for one in t.flatten().tolist()], dtype=torch.float64).view(t.shape)
 
 
 def _wan(first: float, last: float, n: int, shift: float, highest: float = 1.0) -> Grid:
@@ -124,6 +133,15 @@ def wan_official_dpmpp(n: int, shift: float) -> Grid:
 def wan_diffusers(n: int, shift: float) -> Grid:
     """diffusers' UniPC with flow sigmas: equal steps from 1 to 1/1000 without the last, shifted; 1 becomes 1 - 1e-6."""
     return _wan(1.0, 1 / 1000, n, shift, highest=1 - 1e-6)
+
+
+def wan_comfy(n: int, shift: float) -> Grid:
+    """ComfyUI's "simple" scheduler for flow models: of a table of 1000 equal, shifted times in float32 every (1000 / n)-th
+    from the top, its place rounded down; the clock keeps its fraction."""
+    table = shift_time(torch.arange(1, 1001, dtype=torch.float32) / 1000, shift)
+    places = [int(step * (len(table) / n)) for step in range(_counted(n))]
+    sigmas = table[[-1 - place for place in places]]
+    return Grid(_ended(sigmas.double()), (sigmas * 1000).double())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,73 @@
+"""A system: all parts of a text-to-video model, whoever made it. What an engine asks of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from vitascope.codec import VideoCodec
+from vitascope.diffusion import Diffusion
+from vitascope.models.dit import DiTConfig
+from vitascope.shot import Given, Shot
+from vitascope.text import TextEncoder
+
+
+class Guides(NamedTuple):
+    """What a film is given, as a network takes it."""
+
+    condition: Mapping[str, Tensor] = {}
+    """More of the network's keyword arguments, the same ones beside every prompt."""
+    first: Tensor | None = None
+    """A clean first latent frame [1 c 1 h w] that the film begins with (`Diffusion.beginning`)."""
+    ahead: int = 0
+    """Latent frames that stand before the film's own and are not decoded."""
+
+
+class System(Protocol):
+    """A model with all that it needs to make films."""
+
+    @property
+    def name(self) -> str:
+        """What messages and records call it."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What its films begin from: "t2v", a prompt alone; "i2v", "flf2v", "vace": see `takes`."""
+        ...
+
+    def defaults_for(self, given: Given) -> dict[str, Any]:
+        """What a Shot gets where it says nothing, beside what it is given; the frame rate is the one that the model makes."""
+        ...
+
+    @property
+    def network(self) -> DiTConfig:
+        """The sizes of its network."""
+        ...
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """What a film can be given beside words: names of `Given`."""
+        ...
+
+    @property
+    def codec(self) -> VideoCodec: ...
+    @property
+    def text(self) -> TextEncoder: ...
+    @property
+    def diffusion(self) -> Diffusion: ...
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move every part."""
+        ...
+
+    def fitted(self, shot: Shot, given: Given) -> Given:
+        """What a prepared shot is given, at the size in which its hashes name it."""
+        ...
+
+    def guides(self, shot: Shot, given: Given) -> Guides:
+        """What a prepared shot is given, for its network. Raises BadShot where this model cannot be given that."""
+        ...
