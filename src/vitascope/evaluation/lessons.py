@@ -199,15 +199,21 @@ def train_probe(
     lr: float = 2e-3,
     held_out: int = HELD_OUT,
     device: torch.device | str = "cpu",
+    start: Probe | None = None,
     log: Callable[[int, float, dict[str, float]], None] | None = None,
 ) -> Probe:
     """A probe of this kind, trained and examined; the same seed gives the same probe on the same machine.
 
-    `log` hears each step's number, loss and share of right readings in the batch.
+    It begins with fresh weights, or where they fit with those of `start`, which read other films: what edges and motions look
+    like is then known. `log` hears each step's number, loss and share of right readings in the batch.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, "probe weights"))
         probe = Probe(config).to(device)
+    if start is not None:
+        own = probe.state_dict()
+        fits = {k: v for k, v in start.state_dict().items() if k in own and v.shape == own[k].shape}
+        probe.load_state_dict(own | fits)
     settings = StageSettings(
         steps=steps,
         batch=batch,
