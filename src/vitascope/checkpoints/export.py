@@ -3,7 +3,7 @@
 The transformer and the autoencoder are Wan's own, only smaller, so that every tensor has its place there, unchanged. The text
 tower has none: WanPipeline knows UMT5 alone and is handed what ours says, as the folder's README shows.
 
-Source: docs of the layout are the files of Wan-AI/Wan2.1-T2V-1.3B-Diffusers and the `__init__` of the classes named here.
+Source: the files of Wan-AI/Wan2.1-T2V-1.3B-Diffusers, and what the classes named in them take.
 """
 
 from __future__ import annotations
@@ -154,13 +154,15 @@ def readme(recipe: Recipe) -> str:
     """How the folder is run, with a block of Python that runs in it as it stands."""
     video, defaults = recipe.video, recipe.defaults
     time, rows, columns = recipe.codec.stride
+    guidance = Guidance.parse(defaults.guidance)
+    beyond = "" if guidance.constant else f"  # the model's own is {guidance}, which WanPipeline cannot follow"
     latent = (recipe.codec.z, 1 + (video.frames - 1) // time, video.height // rows, video.width // columns)
     return _README.format(
         name=recipe.name,
         latent=latent,
         size=f"height={video.height}, width={video.width}, num_frames={video.frames}",
         steps=defaults.steps,
-        scale=Guidance.parse(defaults.guidance).start,
+        scale=f"{guidance.start},{beyond}",
         fps=f"{video.fps:g}",
     )
 
@@ -170,7 +172,7 @@ _README = """\
 
 A model of vitascope in the layout of diffusers: the transformer of Wan 2.1 and the causal autoencoder in the residual form
 of Wan 2.2, only smaller. `WanPipeline` runs it. The text tower is vitascope's own (in `vitascope/`), so what it says of a
-prompt is handed over as `prompt_embeds`. Run in this folder, with `pip install vitascope diffusers transformers`:
+prompt is handed over as `prompt_embeds`. With vitascope, diffusers and transformers installed, run in this folder:
 
 ```python
 import torch
@@ -189,7 +191,7 @@ film = pipe(
     latents=Noise((7,)).normal("start", 0, {latent}),  # what vitascope draws for --seed 7
     {size},
     num_inference_steps={steps},
-    guidance_scale={scale},
+    guidance_scale={scale}
     output_type="pt",
 ).frames  # [1 t 3 h w] in [0, 1]
 Video((film[0].permute(0, 2, 3, 1) * 255).round().to(torch.uint8), {fps}).save("film.mp4")
