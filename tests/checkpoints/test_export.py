@@ -225,7 +225,9 @@ def test_its_readme_runs(folder: Path, made: Made, monkeypatch: pytest.MonkeyPat
 def test_a_readme_says_which_guidance_cannot_be_followed() -> None:
     recipe = Recipe.read("tiny")
     falling = recipe.model_copy(update={"defaults": recipe.defaults.model_copy(update={"guidance": "7 > 2"})})
-    assert "guidance_scale=7.0,  # the model's own is 7 > 2, which WanPipeline cannot follow\n" in export.readme(falling)
+    assert "guidance_scale=7.0,  # the model's own is 7 > 2, which WanPipeline cannot follow\n" in export.readme(
+        falling
+    )
     assert "guidance_scale=3.0,\n" in export.readme(recipe)
 
 
@@ -256,7 +258,10 @@ def _lose(place: str, name: str, put: Tensor | None = None) -> Callable[[Path], 
         (lambda folder: (folder / export.SCHEDULER).write_text("{"), "cannot be read as JSON"),
         (lambda folder: (folder / export.AUTOENCODER_CONFIG).write_text("[]"), "no table of names"),
         (_change(export.TRANSFORMER_CONFIG, eps=0.5), "it has 0.5 as eps where"),
-        (_change(export.SCHEDULER, flow_shift=9.0), "it has 9.0 as flow_shift where vitascope/recipe.json beside it makes"),
+        (
+            _change(export.SCHEDULER, flow_shift=9.0),
+            "it has 9.0 as flow_shift where vitascope/recipe.json beside it makes",
+        ),
         (_change(export.INDEX, _class_name="WanVACEPipeline"), '"WanVACEPipeline" as _class_name'),
         (_change(export.AUTOENCODER_CONFIG, latents_mean=[0.0]), "latents_mean are not 4 finite numbers"),
         (_change(export.AUTOENCODER_CONFIG, latents_mean=[1e39] * 4), "latents_mean are not 4 finite numbers"),

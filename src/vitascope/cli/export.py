@@ -8,12 +8,14 @@ from typing import Annotated
 
 import tyro
 
-from vitascope.cli.flags import BadCommand, Flag, Text, word
+from vitascope.cli.flags import BadCommand, Flag, word
 from vitascope.cli.progress import telling
 from vitascope.errors import nearest
 from vitascope.media import local_path
 
 LAYOUTS = ("diffusers", "vitascope")
+
+_plain = tyro.conf.arg(help_behavior_hint="")
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,9 @@ class Command:
 
     model: tyro.conf.Positional[Annotated[str, word("MODEL")]]
     """A shipped model's name or a bundle's folder; with --to vitascope, a folder that was exported."""
-    folder: tyro.conf.Positional[Annotated[str | None, word("FOLDER")]] = None
+    folder: tyro.conf.Positional[Annotated[str | None, word("FOLDER"), _plain]] = None
     """The folder to write, which must not be there."""
-    to: Text = None
+    to: Annotated[str | None, word("LAYOUT"), _plain] = None
     """diffusers or vitascope."""
     force: Flag = False
     """Replace what an earlier export wrote there."""
@@ -84,7 +86,6 @@ def _back(source: Path, folder: Path, force: bool) -> None:
     bundle.save(folder, system)
     lost = exchange.rounded(system, folder)
     if lost:
+        count = "1 tensor was" if len(lost) == 1 else f"{len(lost)} tensors were"
         with telling() as told:
-            told.warn(
-                f"{len(lost)} tensors were rounded to bf16, as a bundle keeps its matrices: {', '.join(lost[:3])}"
-            )
+            told.warn(f"{count} rounded to bf16, in which a bundle keeps matrices: {', '.join(lost[:3])}")
