@@ -7,6 +7,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,9 @@ from vitascope.training.run import complete, fresh
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
+    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+    from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+    from diffusers.pipelines.wan.pipeline_wan import WanPipeline
 
 PROMPTS = ("a red ball bounces across a snowfield at dusk", "a boat")
 PLAIN = {
@@ -102,7 +105,7 @@ def walked(system: System, prompts: tuple[str, ...], latents: Tensor, steps: int
     """Our own field of several prompts at once, the shorter padded under a mask, on the times and clock of diffusers."""
     grid = wan_diffusers(steps, system.recipe.defaults.shift)
     own = system.diffusion
-    diffusion = Diffusion(own.net, own.schedule, own.predicts, own.density, clock=grid.told)
+    diffusion = Diffusion(own.net, own.schedule, own.predicts, own.density, lambda t: grid.told(float(t)))
     field = guide(diffusion.field(system.text(prompts)), diffusion.field(system.text([""])), lambda _: scale)
     *_, last = SOLVERS["unipc"](field, latents, grid.times)
     return last.x
@@ -138,7 +141,8 @@ def start(system: System, rows: int) -> Tensor:
 
 @torch.no_grad()
 def test_its_autoencoder_loads_it_and_says_the_same(made: Made) -> None:
-    other, loaded = AutoencoderKLWan.from_pretrained(made.folder / "vae", output_loading_info=True)
+    found: Any = AutoencoderKLWan.from_pretrained(made.folder / "vae", output_loading_info=True)
+    other, loaded = found
     assert not any(loaded.values()), loaded
     codec, video = made.system.codec, made.system.recipe.video
     pixels = normal(1, 3, video.frames, video.height, video.width).clamp(-1, 1)
@@ -152,7 +156,8 @@ def test_its_autoencoder_loads_it_and_says_the_same(made: Made) -> None:
 
 @torch.no_grad()
 def test_its_transformer_loads_it_and_says_the_same(made: Made) -> None:
-    other, loaded = WanTransformer3DModel.from_pretrained(made.folder / "transformer", output_loading_info=True)
+    found: Any = WanTransformer3DModel.from_pretrained(made.folder / "transformer", output_loading_info=True)
+    other, loaded = found
     assert not any(loaded.values()), loaded
     x, context = start(made.system, 1), made.system.text(PROMPTS[:1])["context"]
     for clock in (1.0, 640.0, 999.0):
@@ -229,6 +234,18 @@ def test_a_readme_says_which_guidance_cannot_be_followed() -> None:
         falling
     )
     assert "guidance_scale=3.0,\n" in export.readme(recipe)
+
+
+def test_a_readme_asks_for_a_size_that_the_pipeline_takes() -> None:
+    recipe = Recipe.read("tiny")
+    odd = recipe.model_copy(
+        update={
+            "video": recipe.video.model_copy(update={"height": 40, "width": 72}),
+            "codec": replace(recipe.codec, patch=1),
+        }
+    )
+    assert "height=48, width=80, num_frames=5,\n" in export.readme(odd)
+    assert '"start", 0, (4, 2, 12, 20)' in export.readme(odd)
 
 
 def _change(place: str, **changes: object) -> Callable[[Path], object]:

@@ -9,6 +9,7 @@ Source: the files of Wan-AI/Wan2.1-T2V-1.3B-Diffusers, and what the classes name
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -156,15 +157,24 @@ def readme(recipe: Recipe) -> str:
     time, rows, columns = recipe.codec.stride
     guidance = Guidance.parse(defaults.guidance)
     beyond = "" if guidance.constant else f"  # the model's own is {guidance}, which WanPipeline cannot follow"
-    latent = (recipe.codec.z, 1 + (video.frames - 1) // time, video.height // rows, video.width // columns)
+    # WanPipeline takes multiples of 16 alone, whatever the model could make.
+    height, width = (
+        _up(side, math.lcm(16, stride * join))
+        for side, stride, join in zip((video.height, video.width), (rows, columns), recipe.network.patch[1:])
+    )
+    latent = (recipe.codec.z, 1 + (video.frames - 1) // time, height // rows, width // columns)
     return _README.format(
         name=recipe.name,
         latent=latent,
-        size=f"height={video.height}, width={video.width}, num_frames={video.frames}",
+        size=f"height={height}, width={width}, num_frames={video.frames}",
         steps=defaults.steps,
         scale=f"{guidance.start},{beyond}",
         fps=f"{video.fps:g}",
     )
+
+
+def _up(number: int, unit: int) -> int:
+    return -(-number // unit) * unit
 
 
 _README = """\
