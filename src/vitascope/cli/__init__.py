@@ -26,6 +26,7 @@ COMMANDS = {
     "models": "list the models that are here",
     "data": "examine a folder of films before training on it",
     "train": "train a model from a recipe",
+    "export": "write a model in the layout of diffusers, and bring it back",
     "evaluate": "measure a model",
 }
 
