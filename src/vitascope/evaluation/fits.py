@@ -95,13 +95,13 @@ def _best(
 
 
 def _finest(
-    errors: Callable[..., Tensor], ranges: Sequence[tuple[float, float]], counts: Sequence[int]
+    errors: Callable[..., Tensor], ranges: Sequence[tuple[float, float]], counts: Sequence[int], grids: int = 3
 ) -> tuple[float, list[float]]:
-    """The least error and the constants that have it, by three grids, each finer than the one before. `errors` is given as
+    """The least error and the constants that have it, by some grids, each finer than the one before. `errors` is given as
     many constants as there are ranges, [n] each, and gives [n]."""
     bounds, best = list(ranges), [0.0] * len(ranges)
     least = math.inf
-    for _ in range(3):
+    for _ in range(grids):
         axes = [torch.linspace(low, high, n, dtype=torch.float64) for (low, high), n in zip(bounds, counts)]
         grid = torch.cartesian_prod(*axes)
         found = errors(*grid.unbind(1))
@@ -161,8 +161,8 @@ def swing(x: Tensor, y: Tensor, step: float) -> Fit:
         return (seen - rope[:, None] * told).square().sum(1) / len(t), rope
 
     seen = torch.cat((x - x.mean(), y - y.mean()))
-    ranges = ((math.log(0.7), math.log(12.0)), (0.0, 1.0), (0.1, 1.2))
-    off, (period, _, widest) = _finest(lambda *grid: errors(*grid)[0], ranges, (36, 25, 12))
+    ranges = ((math.log(0.7), math.log(12.0)), (-0.15, 1.15), (0.1, 1.2))
+    off, (period, _, widest) = _finest(lambda *grid: errors(*grid)[0], ranges, (28, 27, 10), grids=5)
     rope = float(errors(*(torch.tensor([v], dtype=torch.float64) for v in (period, _, widest)))[1])
     beside = math.exp(period) / pendulum_period(rope, widest)
     span = math.hypot(float(x.max() - x.min()), float(y.max() - y.min()))

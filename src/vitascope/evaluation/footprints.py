@@ -1,8 +1,8 @@
 """Footprints in films: whether who walks over soft ground leaves any, and whether they stay.
 
 A film's prints are not where its true film's are, so they are looked for where its subject went: as what is darker than the
-ground right above and below it, in the row along which that is most so behind the walker and not before it. What is there
-all along, such as pebbles, lies before it too.
+ground right above and below it, in the row along which that is most so behind the walker and not before it. What was there
+before the walker came, such as pebbles, is none.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def trodden(film: Tensor, path: Path, way: int, scale: float) -> Fit:
     most, found = -math.inf, torch.zeros_like(behind, dtype=torch.float32)
     for k in range(ROWS):
         row = float(path.y.median()) + path.radius * (LOW + (HIGH - LOW) * k / (ROWS - 1))
-        dark = darkness(light, row, scale)
+        dark = unlittered(darkness(light, row, scale), before)
         gain = covered(dark, behind) - covered(dark, before)
         if gain > most:
             most, found = gain, dark
@@ -68,6 +68,13 @@ def darkness(light: Tensor, row: float, scale: float) -> Tensor:
     ground = edges.median(1).values.clamp(min=8.0)
     deepest = F.avg_pool1d(band.amin(1), 3, 1, 1, count_include_pad=False)
     return 1 - deepest / ground
+
+
+def unlittered(dark: Tensor, before: Tensor) -> Tensor:
+    """The darkness [t w] without the columns that were dark in most of the frames in which the walker was still to come."""
+    litter = ((dark > DARK) & before).sum(0) > 0.5 * before.sum(0)
+    wide = F.max_pool1d(litter.float()[None], 3, 1, 1)[0] > 0
+    return dark.masked_fill(wide, 0.0)
 
 
 def covered(dark: Tensor, where: Tensor) -> float:

@@ -19,7 +19,7 @@ from torch import Tensor
 from vitascope.evaluation.facing import FRONTED, Front, front, looks
 from vitascope.evaluation.films import Shown
 from vitascope.evaluation.fits import WAY, Fit, bounce, fall, line, rolled, swing
-from vitascope.evaluation.footprints import trodden
+from vitascope.evaluation.footprints import later, trodden
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.rolling import turns
 from vitascope.evaluation.scenes import Split, scenes
@@ -36,7 +36,7 @@ SURE = 0.25
 """How sure a path is at least (`tracking.Path`), for its film to count as tracked."""
 FAR = 0.3  # frame heights that a uniform motion covers at least, to be one
 MOST = 40  # films of a law that are tracked
-LOOKED = 150  # scenes among which one of each law is looked for
+LOOKED = 250  # scenes among which one of each law is looked for
 SHARES = ("right way", "forwards")
 """Figures that are shares of films, not medians over them."""
 
@@ -63,6 +63,8 @@ class Law:
     made: Lawful
     codec: Lawful
     real: Lawful
+    later: int | None = None
+    """Of prints, after how many frames they are looked for again."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,14 @@ def laws(shown: Shown, video: ClipShape, watch: Watch | None = None) -> Laws:
             fits.setdefault(place, []).append(fit)
         if watch:
             watch("tracking subjects", done, len(asked))
-    rows = tuple(Law(law, **{name: summed(fits[law, name]) for name in shown.versions}) for law in sorted(count))
+    rows = tuple(
+        Law(
+            law,
+            **{name: summed(fits[law, name]) for name in shown.versions},
+            later=later(video.frames) if law == "prints" else None,
+        )
+        for law in sorted(count)
+    )
     far = torch.cat(off) if off else None
     return Laws(rows, *(None if far is None else float(far.quantile(q)) for q in (0.5, 0.9)))
 
