@@ -26,6 +26,7 @@ COMMANDS = {
     "models": "list the models that are here",
     "data": "examine a folder of films before training on it",
     "train": "train a model from a recipe",
+    "bundle": "write the weights of a run as it stands, or stood, as a bundle",
     "evaluate": "measure a model",
 }
 
