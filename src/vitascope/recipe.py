@@ -147,6 +147,8 @@ class StageSettings(_Part):
     """The weight of the latents' mean square (codec): it keeps them bounded, no more."""
     log_every: int = Field(default=20, ge=1)
     save_every: int = Field(default=200, ge=1)
+    keep_every: int | None = Field(default=None, ge=1)
+    """Steps after which the weights are kept for good, so that bundles of earlier steps can be had; None keeps the last."""
     preview_every: int = Field(default=500, ge=1)
 
 

@@ -14,13 +14,23 @@ from torch import Tensor
 from vitascope.data.clips import to_pixels
 from vitascope.engine import Engine
 from vitascope.errors import BadModel
-from vitascope.evaluation.curves import Curves, entropy, freedom, judged, measure_curves, saturation, usual_entropy
+from vitascope.evaluation.curves import (
+    Curves,
+    entropy,
+    freedom,
+    judged,
+    measure_curves,
+    paced,
+    saturation,
+    usual_entropy,
+)
 from vitascope.evaluation.probe import Probe, ProbeConfig, Schooling
 from vitascope.evaluation.scenes import real, scenes, siblings
 from vitascope.evaluation.share import Share
 from vitascope.evaluation.steering import (
     CONTRADICTED,
     CURVES,
+    FRAMES,
     GUIDANCE,
     SOLVERS,
     STEPS,
@@ -140,6 +150,33 @@ def test_a_negative_prompt_says_nothing_that_the_prompt_says() -> None:
         subject, colour = shot.prompt.split()[2], shot.prompt.split()[1]
         assert subject not in shot.negative.split()
         assert colour not in shot.negative.split()
+
+
+def test_short_and_long_films_are_asked_for_the_same() -> None:
+    for world in ("first", "whole"):
+        points = list(CURVES["complexity"].points(8, world))
+        short, long = ([p for p in points if p.line == f"{frames} frames"] for frames in FRAMES)
+        assert FRAMES == (17, 33)
+        assert [p.x for p in short] == [p.x for p in long] == sorted({p.x for p in short})
+        assert len(short) == 3, "simple, between, complex"
+        for a, b in zip(short, long):
+            assert a.asked == b.asked
+            assert all(len(asked.says) == a.x for asked in a.asked)
+            assert {shot.frames for shot in shots(a, {"frames": 5})} == {17}
+            assert {shot.frames for shot in shots(b, {})} == {33}
+
+
+def test_films_of_any_length_are_shown_to_the_probe_whole() -> None:
+    film = torch.arange(9)[None, :, None, None, None]
+    assert paced(film, 9) is film
+    assert paced(film, 5).flatten().tolist() == [0, 2, 4, 6, 8]
+    longer = paced(film, 17).flatten()
+    assert set(longer.tolist()) == set(range(9))
+    assert bool((longer.diff() >= 0).all())
+    assert paced(film[:, :1], 5).flatten().tolist() == [0] * 5
+    long = real(ClipShape(frames=9, height=16, width=32, fps=8), scenes(4))
+    point = Point("complexity", "9 frames", 2.0, (Asked("a", {"subject": "ball"}),))
+    assert judged(Steady(), point, long).films == 4
 
 
 def test_only_what_is_said_and_measured_is_counted() -> None:

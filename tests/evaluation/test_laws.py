@@ -10,20 +10,8 @@ import torch
 from torch import Tensor
 
 from vitascope.evaluation.films import Shown, joined
-from vitascope.evaluation.laws import (
-    CLOSE,
-    Fit,
-    bounce,
-    fall,
-    fitted,
-    kind,
-    lawful_scenes,
-    laws,
-    line,
-    rolled,
-    rolling,
-    summed,
-)
+from vitascope.evaluation.fits import CLOSE, Fit, bounce, fall, line, rolled
+from vitascope.evaluation.laws import fitted, kind, lawful_scenes, laws, rolling, summed
 from vitascope.evaluation.rolling import turns
 from vitascope.evaluation.scenes import real, scenes
 from vitascope.evaluation.tracking import Path, appearance, missed, places, tracked

@@ -27,6 +27,7 @@ COMMANDS = {
     "data": "examine a folder of films before training on it",
     "train": "train a model from a recipe",
     "export": "write a model in the layout of diffusers, and bring it back",
+    "bundle": "write the weights of a run as it stands, or stood, as a bundle",
     "evaluate": "measure a model",
 }
 

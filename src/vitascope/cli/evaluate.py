@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from vitascope.evaluation.memory import Pair
 
 SPLITS = ("withheld", "seen")  # as `evaluation.scenes` has them, without torch
-CURVES = ("guidance", "steps", "length", "order", "contradiction", "negative")  # as `evaluation.steering` has them
+CURVES = (
+    "guidance",
+    "steps",
+    "length",
+    "order",
+    "contradiction",
+    "complexity",
+    "negative",
+)  # as `evaluation.steering` has them
 RESULTS, AGAINST, FILMS, CLOSEST = "results.json", "against.json", "films.png", "closest.png"
 POINTS, PAGE = "curves.json", "page.html"
 MOST_STRIPS = 100  # films on the contact sheet
@@ -63,8 +71,8 @@ class Command:
     training: Whole = None
     """How many training clips are searched for copies; all if not given."""
     curves: Text = None
-    """Measure steering curves instead: all, or some of guidance, steps, length, order, contradiction and negative, with
-    commas between. With --out it goes on where it was stopped."""
+    """Measure steering curves instead: all, or some of guidance, steps, length, order, contradiction, complexity and
+    negative, with commas between. With --out it goes on where it was stopped."""
     films: Whole = None
     """How many films are made for each point of a curve; 16 if not given."""
     steps: Whole = None

@@ -158,7 +158,8 @@ def measured(
 
 def judged(probe: Probe, point: Point, films: Tensor) -> Measured:
     """Films uint8 [n t h w c] of a point's shots, in their order."""
-    read = [probe.read(part) for part in films.split(point.seeds)]
+    seen = paced(films, probe.config.frames)
+    read = [probe.read(part) for part in seen.split(point.seeds)]
     usable = [name for name in probe.config.attributes if probe.measures(name)]
     hits = [
         film[name] == said
@@ -167,7 +168,7 @@ def judged(probe: Probe, point: Point, films: Tensor) -> Measured:
         for name, said in asked.says.items()
         if name in usable and not (asked.against and name == CONTRADICTED)
     ]
-    told = features(probe, films).split(point.seeds)
+    told = features(probe, seen).split(point.seeds)
     apart = [spread(each) for each in told if len(each) > 1]
     contrary = [(a, film[CONTRADICTED]) for a, group in zip(point.asked, read) for film in group if a.against]
     found = Measured(
@@ -185,6 +186,15 @@ def judged(probe: Probe, point: Point, films: Tensor) -> Measured:
         last=Share(sum(v == a.against for a, v in contrary), len(contrary)) if contrary else None,
     )
     return rounded(found)
+
+
+def paced(films: Tensor, frames: int) -> Tensor:
+    """Films [n t h w c] in as many frames as a probe looks at, from the first to the last: frames are left out of longer ones,
+    and shown more than once of shorter ones."""
+    last = films.shape[1] - 1
+    if last + 1 == frames:
+        return films
+    return films[:, [round(k * last / max(1, frames - 1)) for k in range(frames)]]
 
 
 def saturation(films: Tensor) -> float:

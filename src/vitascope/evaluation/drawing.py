@@ -8,6 +8,7 @@ from typing import NamedTuple
 from vitascope.evaluation import plots
 from vitascope.evaluation.curves import Curves, Measured
 from vitascope.evaluation.figures import beside, figures
+from vitascope.evaluation.footprints import LATER
 from vitascope.evaluation.memory import COPY, NEAR
 from vitascope.evaluation.plots import Axis, Line, Row
 from vitascope.evaluation.report import Result
@@ -20,7 +21,9 @@ QUESTIONS = {
     "falls": "Does what falls fall as in this world?",
     "bounces": "Does what bounces obey the same gravity?",
     "rolls": "Does what rolls move and turn the right way?",
-    "uniform": "Is even motion straight and even?",
+    "uniform": "Is even motion straight and even, and does who moves look where it goes?",
+    "swings": "Does what swings keep a pendulum's path?",
+    "prints": "Do walkers leave footprints, and do these stay?",
 }
 """Of the laws; one that is not here is asked for by its name."""
 
@@ -126,8 +129,17 @@ def _tracker(result: Result) -> str:
         return "No film with a camera at rest was asked to obey a law that can be measured."
     return (
         f"Subjects are tracked by their colours where the camera is at rest. On true films the tracker is {median:.2f} "
-        f"pixels off in half of the frames, and more than {tenth:.2f} in a tenth of them."
+        f"pixels off in half of the frames, and more than {tenth:.2f} in a tenth of them.{_prints(result)}"
     )
+
+
+def _prints(result: Result) -> str:
+    """How the persistence of prints is counted, where any are asked for."""
+    told = next((law for law in result.laws.laws if law.law == "prints"), None)
+    if told is None or told.later is None:
+        return ""
+    short = "" if told.later == LATER else f", for these films are too short for {LATER}"
+    return f" Footprints are looked for again {told.later} frames later{short}, and in the last frame."
 
 
 def _laws(result: Result, against: Result | None) -> Iterator[str]:

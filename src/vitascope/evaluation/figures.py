@@ -12,6 +12,10 @@ from vitascope.evaluation.share import Share
 Better = Literal["more", "less", "as true"]
 
 UNITS = {"gravity": "heights/s²"}
+CONSTANTS = ("gravity", "restitution", "period")
+"""Figures of laws that are to be the world's, neither more nor less; the period is beside that of the world."""
+GOOD = ("right way", "forwards", "still there", "at the end")
+"""Figures of laws of which more is better."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +103,8 @@ def _laws(result: Result) -> Iterator[Figure]:
             if name == "height":
                 continue  # a constant of the film, not of the world
             values = [row.figures.get(name) for row in rows]
-            better: Better = (
-                "more" if name == "right way" else "as true" if name in ("gravity", "restitution") else "less"
-            )
-            unit = UNITS.get(name, "" if name == "restitution" else "%")
+            better: Better = "more" if name in GOOD else "as true" if name in CONSTANTS else "less"
+            unit = UNITS.get(name, "" if name in CONSTANTS else "%")
             yield Figure("laws", f"{law.law}: {name}", *values, unit=unit, better=better)
 
 

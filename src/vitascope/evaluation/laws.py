@@ -1,42 +1,44 @@
-"""Laws of motion in films: whether what falls falls as the world's gravity says, and what moves evenly moves
-evenly, and what rolls does not slip.
+"""Laws of motion in films: whether what falls falls as the world's gravity says, what moves evenly moves evenly and looks
+where it goes, what rolls does not slip, what swings keeps a pendulum's time, and who walks leaves prints that stay.
 
-Which films are asked to obey which law follows from the true tracks of their scenes, not from any word: a track with
-stretches of free flight is one of gravity, a straight and even one is of uniform motion. Only scenes whose camera does
-not move count, so that places in the picture are places in the world.
+Which films are asked to obey which law follows from the true tracks of their scenes where a track tells: one with stretches
+of free flight is of gravity, a straight and even one is of uniform motion. Only scenes whose camera does not move count, so
+that places in the picture are places in the world.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vitascope.evaluation.facing import FRONTED, Front, front, looks
 from vitascope.evaluation.films import Shown
+from vitascope.evaluation.fits import WAY, Fit, bounce, fall, line, rolled, swing
+from vitascope.evaluation.footprints import later, trodden
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.rolling import turns
 from vitascope.evaluation.scenes import Split, scenes
 from vitascope.evaluation.share import Share
-from vitascope.evaluation.tracking import Path, appearance, missed, tracked
+from vitascope.evaluation.tracking import Path, colours, examples, missed, places, tracked
 from vitascope.recipe import ClipShape
 from vitascope.storybook import GRAVITY, Scene, Track, track
 from vitascope.storybook.motion import times
+from vitascope.storybook.traces import SOFT, leaves_trace
 from vitascope.storybook.views import camera, view
-from vitascope.storybook.worlds import DEFAULT
+from vitascope.storybook.worlds import DEFAULT, WALKERS
 
 SURE = 0.25
 """How sure a path is at least (`tracking.Path`), for its film to count as tracked."""
-CLOSE = 0.03
-"""Frame heights: the root mean square distance from a law's own path below which a film is called lawful."""
-PART = 0.08  # of how far a path goes: it is as near as that, too
 FAR = 0.3  # frame heights that a uniform motion covers at least, to be one
-WAY = 0.1  # frame heights: less than this is no motion
 MOST = 40  # films of a law that are tracked
-LOOKED = 150  # scenes among which one of each law is looked for
+LOOKED = 250  # scenes among which one of each law is looked for
+SHARES = ("right way", "forwards")
+"""Figures that are shares of films, not medians over them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Lawful:
     lawful: Share
     """Those of the tracked ones whose path has the form that the law gives, whatever its constants."""
     figures: dict[str, float]
-    """Medians over the lawful films ("right way": the share); "gravity error" is each film's own, relative, and "gravity
+    """Medians over the lawful films (of `SHARES`: the share); "gravity error" is each film's own, relative, and "gravity
     spread" half the distance between the quartiles, in units of the world's gravity."""
 
 
@@ -61,6 +63,8 @@ class Law:
     made: Lawful
     codec: Lawful
     real: Lawful
+    later: int | None = None
+    """Of prints, after how many frames they are looked for again."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,12 @@ def still(shown: Scene, video: ClipShape) -> bool:
 
 
 def kind(shown: Scene, video: ClipShape) -> str | None:
-    """The law that the scene's true track obeys: "falls" (one flight), "bounces" (several), "rolls", "uniform", or None."""
+    """The law that the scene's true track obeys: "falls" (one flight), "bounces" (several), "rolls", "swings", "uniform", or
+    None."""
     if not still(shown, video) or video.frames < 5:
         return None
+    if shown.action == "swings":  # several of a kind swing each in its own time, and look alike
+        return "swings" if shown.count == "one" else None
     truth, moments = track(shown, video.frames), times(video.frames)
     step = moments[1] - moments[0]
     flying = ((truth.y.diff(n=2) / step**2 + GRAVITY).abs() < 0.02 * GRAVITY).tolist()
@@ -93,14 +100,28 @@ def kind(shown: Scene, video: ClipShape) -> str | None:
     return "uniform" if even and abs(float(truth.x[-1] - truth.x[0])) >= FAR else None
 
 
+def treads(shown: Scene, video: ClipShape) -> bool:
+    """Whether the scene is of one who walks alone over ground that keeps prints, and on without a stop."""
+    alone = shown.count == "one" and shown.relation == "none" and shown.subject in WALKERS and shown.place in SOFT
+    return alone and leaves_trace(shown) and kind(shown, video) == "uniform"
+
+
+def kinds(shown: Scene, video: ClipShape) -> tuple[str, ...]:
+    """All laws that the scene's true film obeys: that of its track, and "prints" where it is of footprints too."""
+    law = kind(shown, video)
+    return () if law is None else (law, "prints") if treads(shown, video) else (law,)
+
+
 def lawful_scenes(count: int, split: Split, video: ClipShape, start: int = 0, world: str = DEFAULT) -> list[Scene]:
-    """The first scenes of the evaluation from number `start` on that obey a law, `count` of each; fewer where they are rare."""
+    """The first scenes of the evaluation from number `start` on that obey a law, `count` of each; fewer where they are rare.
+    One that is of two laws counts for both."""
     found: dict[str, list[Scene]] = {}
     for shown in scenes(LOOKED * count, split, start, world):
-        law = kind(shown, video)
-        if law is not None and len(found.setdefault(law, [])) < count:
-            found[law].append(shown)
-    return [shown for law in sorted(found) for shown in found[law]]
+        for law in kinds(shown, video):
+            if len(found.setdefault(law, [])) < count:
+                found[law].append(shown)
+    unique = {shown.index: shown for law in sorted(found) for shown in found[law]}
+    return list(unique.values())
 
 
 def rolling(truth: Track) -> float | None:
@@ -114,157 +135,88 @@ def rolling(truth: Track) -> float | None:
     )
 
 
-class Fit(NamedTuple):
-    """How far a path is from the law's (root mean square, frame heights); the constants that were found; how far it goes."""
-
-    off: float
-    figures: dict[str, float]
-    span: float = math.inf
-
-    @property
-    def lawful(self) -> bool:
-        """Whether the path has the law's form: a small motion has to be nearer to it than a large one."""
-        return self.off <= min(CLOSE, PART * self.span)
-
-
-def fall(y: Tensor, step: float) -> Fit:
-    """Heights [t], `step` seconds apart, as h - min(g (t - t0)^2 / 2, d): at rest, falling, at rest on the ground."""
-    t = torch.arange(len(y), dtype=torch.float64) * step
-    span = float(y.max() - y.min())
-
-    def paths(g: Tensor, start: Tensor, depth: Tensor) -> Tensor:
-        fallen = g[..., None] * (t - start[..., None]).clamp(min=0).square() / 2
-        return -torch.minimum(fallen, depth[..., None])
-
-    off, (g, _, depth) = _best(
-        paths,
-        y,
-        ((math.log(0.1 * GRAVITY), math.log(10 * GRAVITY)), (-0.5, float(t[-1]) - 2 * step), (0.6 * span, 1.2 * span)),
-        (32, 28, 13),
-    )
-    return Fit(off, {"gravity": g, "height": depth})
-
-
-def bounce(y: Tensor, step: float) -> Fit:
-    """Heights [t] as parabolas of one gravity between impacts, each of which leaves a share of the speed."""
-    t = torch.arange(len(y), dtype=torch.float64) * step
-    span = max(1e-3, float(y.max() - y.min()))
-
-    def paths(g: Tensor, first: Tensor, height: Tensor, left: Tensor) -> Tensor:
-        g, first, left = (each[..., None] for each in (g, first, left))
-        speed = (2 * g * height[..., None]).sqrt()
-        since = t - first
-        found = -speed * since - g * since.square() / 2  # before the first impact, seen backwards from it
-        for _ in range(6):
-            speed = speed * left
-            flight = 2 * speed / g
-            arc = (speed * since - g * since.square() / 2).clamp(min=0)
-            found = torch.where((since >= 0) & (since < flight), arc, found)
-            found = torch.where(since >= flight, torch.zeros_like(found), found)
-            since = since - flight
-        return found.clamp(min=0)
-
-    off, (g, _, height, left) = _best(
-        paths,
-        y,
-        ((math.log(0.2 * GRAVITY), math.log(5 * GRAVITY)), (0, float(t[-1])), (0.7 * span, 1.3 * span), (0.4, 1.0)),
-        (16, 40, 9, 9),
-    )
-    return Fit(off, {"gravity": g, "restitution": left, "height": height})
-
-
-def _best(
-    paths: Callable[..., Tensor], y: Tensor, ranges: Sequence[tuple[float, float]], counts: Sequence[int]
-) -> tuple[float, list[float]]:
-    """The constants whose path is nearest to y [t] at its best height, by three grids, each finer than the one before. The
-    first constant is given as its logarithm."""
-    bounds, best = list(ranges), [0.0] * len(ranges)
-    off = math.inf
-    for _ in range(3):
-        axes = [torch.linspace(low, high, n, dtype=torch.float64) for (low, high), n in zip(bounds, counts)]
-        grid = torch.cartesian_prod(*axes)
-        told = paths(grid[:, 0].exp(), *grid[:, 1:].unbind(1))
-        told = told - told.mean(1, keepdim=True)
-        errors = (told - (y - y.mean())).square().mean(1)
-        at = int(errors.argmin())
-        if float(errors[at]) < off:
-            off, best = float(errors[at]), grid[at].tolist()
-        widths = [2 * (high - low) / (n - 1) for (low, high), n in zip(bounds, counts)]
-        bounds = [(max(low, b - w), min(high, b + w)) for b, w, (low, high) in zip(best, widths, ranges)]
-    return math.sqrt(off), [math.exp(best[0]), *best[1:]]
-
-
-def line(x: Tensor, y: Tensor, way: int) -> Fit:
-    """A path [t] as a straight one at one speed; `way` is +1 to the right, -1 to the left."""
-    t = torch.linspace(-1, 1, len(x), dtype=torch.float64)
-    basis = torch.stack((torch.ones_like(t), t), 1)
-    speed, across = (torch.linalg.lstsq(basis, each[:, None]).solution[1, 0] for each in (x, y))
-    off_x, off_y = (
-        float((each - basis @ torch.linalg.lstsq(basis, each[:, None]).solution[:, 0]).square().mean().sqrt())
-        for each in (x, y)
-    )
-    distance = 2 * float(speed)
-    figures = {
-        "unevenness": off_x / max(WAY, abs(distance)),
-        "crookedness": math.hypot(off_y, float(across)) / max(WAY, abs(distance)),
-        "right way": float(distance * way > WAY),
-    }
-    return Fit(math.hypot(off_x, off_y) if abs(distance) > WAY else math.inf, figures)
-
-
-def rolled(x: Tensor, turned: Tensor, radius: float, way: int) -> Fit:
-    """A path [t] and the turns on it [t - 1] as rolling at one speed on a wheel of this radius, in frame heights."""
-    even = line(x, torch.zeros_like(x), way)
-    distance = float(x[-1] - x[0])
-    slip = abs(1 + radius * float(turned.sum()) / distance) if abs(distance) > WAY else math.inf
-    backwards = float(turned.sum()) * way > 0
-    figures = {"slip": slip, "unevenness": even.figures["unevenness"]}
-    return Fit(even.off, figures | {"right way": float(even.figures["right way"] and not backwards)})
-
-
-def fitted(film: Tensor, path: Path, shown: Scene, video: ClipShape) -> Fit:
-    """A path that was tracked in a film uint8 [t h w c], held against the law of its scene."""
+def fitted(film: Tensor, path: Path, shown: Scene, video: ClipShape, known: Front | None = None) -> Fit:
+    """A path that was tracked in a film uint8 [t h w c], held against the law of its scene. `known` is the subject's front,
+    where it has one."""
     scale, step = view(video.height, video.width).scale, times(video.frames)[1]
     x, y = path.x / scale, -path.y / scale
-    law, truth = kind(shown, video), track(shown, video.frames)
-    way = 1 if float(truth.x[-1] - truth.x[0]) > 0 else -1
+    law, way = kind(shown, video), _way(shown, video)
     if law == "uniform":
-        return line(x, y, way)
+        fit = line(x, y, way)
+        if known is None:
+            return fit
+        forwards = looks(film, path, known) * float(path.x[-1] - path.x[0]) > 0
+        return fit._replace(figures=fit.figures | {"forwards": float(forwards)})
     if law == "rolls":
-        turned = turns(film, torch.stack((path.x, path.y), 1), path.radius)
-        return rolled(x, turned, (rolling(truth) or 0.0) * path.radius / scale, way)
+        turned, radius = turns(film, torch.stack((path.x, path.y), 1), path.radius), rolling(track(shown, video.frames))
+        return rolled(x, turned, (radius or 0.0) * path.radius / scale, way)
+    if law == "swings":
+        return swing(x, y, step)
     fit = fall(y, step) if law == "falls" else bounce(y, step)
     error = abs(fit.figures["gravity"] / GRAVITY - 1)
     span = float(y.max() - y.min())  # what stays where it is would fit any gravity
     return Fit(fit.off if span > WAY else math.inf, fit.figures | {"gravity error": error}, span)
 
 
+def _way(shown: Scene, video: ClipShape) -> int:
+    """+1 where the true track goes right, else -1."""
+    x = track(shown, video.frames).x
+    return 1 if float(x[-1] - x[0]) > 0 else -1
+
+
 def laws(shown: Shown, video: ClipShape, watch: Watch | None = None) -> Laws:
     """All laws that the scenes obey; at most `MOST` films of each."""
-    groups: dict[str, list[int]] = {}
+    asked: dict[int, list[str]] = {}
+    count: Counter[str] = Counter()
     for index, scene in enumerate(shown.scenes):
-        law = kind(scene, video)
-        if law is not None and len(groups.setdefault(law, [])) < MOST:
-            groups[law].append(index)
-    total, done = sum(map(len, groups.values())), 0
+        chosen = [law for law in kinds(scene, video) if count[law] < MOST]
+        count.update(chosen)
+        if chosen:
+            asked[index] = chosen
     fits: dict[tuple[str, str], list[Fit | None]] = {}
     off: list[Tensor] = []
-    for law, indices in sorted(groups.items()):
-        for index in indices:
-            scene = shown.scenes[index]
-            known = appearance(scene, video)
-            for name, films in shown.versions.items():
-                path = tracked(films[index], known)
-                fit = fitted(films[index], path, scene, video) if path.sure >= SURE else None
-                fits.setdefault((law, name), []).append(fit)
-                if name == "real":
-                    off.append(missed(path, scene, video))
-            done += 1
-            if watch:
-                watch("tracking subjects", done, total)
-    rows = tuple(Law(law, **{name: summed(fits[law, name]) for name in shown.versions}) for law in sorted(groups))
+    for done, (index, chosen) in enumerate(sorted(asked.items()), 1):
+        films = {name: each[index] for name, each in shown.versions.items()}
+        found, missing = _one(shown.scenes[index], films, chosen, video)
+        off.append(missing)
+        for place, fit in found.items():
+            fits.setdefault(place, []).append(fit)
+        if watch:
+            watch("tracking subjects", done, len(asked))
+    rows = tuple(
+        Law(
+            law,
+            **{name: summed(fits[law, name]) for name in shown.versions},
+            later=later(video.frames) if law == "prints" else None,
+        )
+        for law in sorted(count)
+    )
     far = torch.cat(off) if off else None
     return Laws(rows, *(None if far is None else float(far.quantile(q)) for q in (0.5, 0.9)))
+
+
+def _one(
+    scene: Scene, films: Mapping[str, Tensor], chosen: Sequence[str], video: ClipShape
+) -> tuple[dict[tuple[str, str], Fit | None], Tensor]:
+    """One scene's films uint8 [t h w c] held against these laws: fits by law and film, None where the subject was not found;
+    and how far the tracker is off in the true one, in pixels."""
+    others, true = examples(scene, video)
+    known = colours(true, [places(other, video) for other in others])
+    face = front(true, others, video, known) if "uniform" in chosen and scene.subject in FRONTED else None
+    found: dict[tuple[str, str], Fit | None] = {}
+    off = torch.zeros(0, dtype=torch.float64)
+    for name, film in films.items():
+        path = tracked(film, known)
+        for law in chosen:
+            fit = None
+            if path.sure >= SURE and law == "prints":
+                fit = trodden(film, path, _way(scene, video), view(video.height, video.width).scale)
+            elif path.sure >= SURE:
+                fit = fitted(film, path, scene, video, face)
+            found[law, name] = fit
+        if name == "real":
+            off = missed(path, scene, video)
+    return found, off
 
 
 def summed(fits: Sequence[Fit | None]) -> Lawful:
@@ -272,9 +224,10 @@ def summed(fits: Sequence[Fit | None]) -> Lawful:
     found = [fit for fit in fits if fit is not None]
     lawful = [fit for fit in found if fit.lawful]
     figures: dict[str, float] = {}
-    for name in lawful[0].figures if lawful else ():
-        values = torch.tensor([fit.figures[name] for fit in lawful], dtype=torch.float64)
-        figures[name] = float(values.mean() if name == "right way" else values.quantile(0.5))
+    for name in dict.fromkeys(name for fit in lawful for name in fit.figures):
+        told = [fit.figures[name] for fit in lawful if name in fit.figures]
+        values = torch.tensor(told, dtype=torch.float64)
+        figures[name] = float(values.mean() if name in SHARES else values.quantile(0.5))
     if "gravity" in figures:
         values = torch.tensor([fit.figures["gravity"] for fit in lawful], dtype=torch.float64) / GRAVITY
         figures["gravity spread"] = float(values.quantile(0.75) - values.quantile(0.25)) / 2

@@ -18,6 +18,8 @@ from vitascope.storybook.worlds import DEFAULT, world_of
 GUIDANCE = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 15.0)
 STEPS = (4, 8, 16, 32, 64, 100)
 SOLVERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m", "unipc", "adaptive")
+FRAMES = (17, 33)
+"""The lengths of films whose prompts are simple and complex."""
 CONTRADICTED = "light"
 SEEDS = 4
 """Films of each prompt, which differ in their seeds alone: their distances are the diversity."""
@@ -93,9 +95,8 @@ def _steps(films: int, world: str = DEFAULT) -> Iterator[Point]:
             yield Point("steps", solver, float(steps), _plainly(films, world), {"solver": solver, "steps": steps})
 
 
-def _length(films: int, world: str = DEFAULT) -> Iterator[Point]:
-    """Captions of the world's own grammar that say two attributes, three, and so on."""
-    shown = scenes(max(1, films // MANY_SEEDS), world=world)
+def _saying(shown: Sequence[Scene]) -> dict[int, list[Asked]]:
+    """Captions of the world's own grammar by how many attributes they say: of these very scenes, in their order, each time."""
     found: dict[int, list[Asked]] = {}
     for scene in shown:
         kept: dict[int, Asked] = {}
@@ -105,9 +106,22 @@ def _length(films: int, world: str = DEFAULT) -> Iterator[Point]:
                 kept[len(names)] = Asked(caption(scene, index), labels(scene, tuple(names)))
         for count, asked in kept.items():
             found.setdefault(count, []).append(asked)
-    for count in sorted(found):
-        if len(found[count]) == len(shown):  # the same scenes at every point
-            yield Point("length", "", float(count), tuple(found[count]), seeds=min(films, MANY_SEEDS))
+    return {count: asked for count, asked in sorted(found.items()) if len(asked) == len(shown)}
+
+
+def _length(films: int, world: str = DEFAULT) -> Iterator[Point]:
+    """Captions that say two attributes, three, and so on."""
+    for count, asked in _saying(scenes(max(1, films // MANY_SEEDS), world=world)).items():
+        yield Point("length", "", float(count), tuple(asked), seeds=min(films, MANY_SEEDS))
+
+
+def _complexity(films: int, world: str = DEFAULT) -> Iterator[Point]:
+    """Captions that say least, half-way, and most, in short films and in long ones."""
+    found = _saying(scenes(max(1, films // SEEDS), world=world))
+    counts = list(found)
+    for frames in FRAMES:
+        for count in dict.fromkeys((counts[0], counts[len(counts) // 2], counts[-1])):
+            yield Point("complexity", f"{frames} frames", float(count), tuple(found[count]), {"frames": frames})
 
 
 def _order(films: int, world: str = DEFAULT) -> Iterator[Point]:
@@ -169,6 +183,7 @@ CURVES: dict[str, Curve] = {
     "length": Curve("What does a longer prompt pin down?", "attributes said", _length),
     "order": Curve("Does it matter whether details come first or last?", "order", _order),
     "contradiction": Curve("What does a prompt show that contradicts itself?", "last sentence", _contradiction),
+    "complexity": Curve("How much of a prompt can short and long films hold?", "attributes said", _complexity),
     "negative": Curve("Does a negative prompt help?", "negative prompt", _negative),
 }
 """The curves by name, in the order in which they are measured."""

@@ -109,7 +109,7 @@ def tracked(film: Tensor, known: Colours) -> Path:
     alike = known.share[numbers(film)]
     centres = _path(alike, known.radius)
     for _ in range(2):
-        centres = _centred(film, alike, centres, known.radius)
+        centres = centred(film, alike, centres, known.radius)
     near = distances(centres, *film.shape[1:3])
     inside, outside = alike[near < 0.6 * known.radius], alike[near > 1.4 * known.radius]
     sure = float(inside.mean() - outside.mean()) if len(inside) and len(outside) else 0.0
@@ -146,7 +146,7 @@ def _mean(maps: Tensor, side: int) -> Tensor:
     return F.avg_pool2d(maps[:, None], side, 1, side // 2, count_include_pad=True)[:, 0]
 
 
-def _centred(film: Tensor, alike: Tensor, centres: Tensor, radius: float) -> Tensor:
+def centred(film: Tensor, alike: Tensor, centres: Tensor, radius: float) -> Tensor:
     """Each centre moved to the mean place of what has the subject's colours and differs there from the picture without it;
     where the subject never leaves a pixel, of what has its colours.
 
@@ -166,10 +166,16 @@ def _centred(film: Tensor, alike: Tensor, centres: Tensor, radius: float) -> Ten
     return torch.where(total[:, None] > 1e-6, torch.stack((x, y), 1) / total.clamp(min=1e-6)[:, None], centres)
 
 
+def examples(shown: Scene, video: ClipShape) -> tuple[list[Scene], Tensor]:
+    """Other scenes of a scene's labels, and their true films uint8 [n t h w c]."""
+    others = siblings(shown, EXAMPLES)
+    return others, real(video, others)
+
+
 def appearance(shown: Scene, video: ClipShape) -> Colours:
     """The colours of a scene's subject, learned from other true films of its labels."""
-    others = siblings(shown, EXAMPLES)
-    return colours(real(video, others), [places(other, video) for other in others])
+    others, films = examples(shown, video)
+    return colours(films, [places(other, video) for other in others])
 
 
 def missed(found: Path, shown: Scene, video: ClipShape) -> Tensor:

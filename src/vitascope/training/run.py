@@ -33,6 +33,7 @@ from vitascope.training import checkpoint
 from vitascope.training.beginning import begun, complete, described, fresh
 from vitascope.training.folder import START, Beginning, beginning_of, is_run, locked, remember
 from vitascope.training.held_out import held_out_loss, measuring
+from vitascope.training.kept import keep
 from vitascope.training.loop import Report, State, train
 from vitascope.training.preview import preview
 from vitascope.training.tasks import ClipTask, CodecTask, DiffusionTask
@@ -304,6 +305,8 @@ def _train_stage(run: Run, stage: str) -> None:
                 run.watch(f"training {stage}", report.step, settings.steps, figures)
             if report.step % settings.save_every == 0 or done or why:
                 checkpoint.save(path, state.tensors(), about)
+            if settings.keep_every and report.step % settings.keep_every == 0:
+                keep(run.folder, stage, state, about)
             if why:
                 raise Stopped(
                     f"{why} at step {report.step} of stage {stage}, which is saved; --resume goes on from there"

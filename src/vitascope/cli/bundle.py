@@ -1,0 +1,76 @@
+"""vitascope bundle: the weights of a run on its way, as a bundle that films can be made with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from vitascope.cli.flags import BadCommand, Flag, Folder, Text, Whole, word
+from vitascope.errors import BadMedia, nearest
+
+WEIGHTS = ("average", "raw")  # as `training.kept` has them, without torch
+
+
+@dataclass(frozen=True)
+class Command:
+    """Write a bundle of a training run as it stands, finished or not, and print its folder.
+
+    A run's own bundle is the running average of its last step. To see what the average gives, and what more steps gave, write
+    others and measure them side by side. Earlier steps are there where the recipe's stages.diffusion.keep_every says so.
+
+    vitascope bundle runs/mine --weights raw --out runs/mine-raw
+
+    vitascope bundle runs/mine --step 4000 --out runs/mine-4000
+
+    vitascope evaluate --model runs/mine/bundle --against runs/mine-raw --out figures
+    """
+
+    run: tyro.conf.Positional[Annotated[str, word("RUN")]]
+    """The folder of a run."""
+    out: Folder = None
+    """The bundle's folder; RUN/bundle-raw, RUN/bundle-average-4000 or the like if not given."""
+    weights: Text = None
+    """average: the running average of the network, which is what ships; raw: what training moves. average if not given."""
+    step: Whole = None
+    """The network as it was at this step; as it is now if not given."""
+    force: Flag = False
+    """Replace a bundle that is there."""
+
+
+def run(command: Command) -> None:
+    """Prints the bundle's folder."""
+    weights, step = chosen_weights(command.weights), chosen_step(command.step)
+    folder = Path(command.run)
+    name = "-".join(["bundle", weights, *([str(step)] if step is not None else [])])
+    out = Path(command.out) if command.out is not None else folder / name
+    there = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    if there and not command.force:
+        raise BadMedia(
+            f"--out {out}: there is something there already; name another folder, or replace it with --force."
+        )
+    from vitascope.training.kept import bundle_of
+
+    print(bundle_of(folder, out, weights, step))
+
+
+def chosen_weights(text: str | None) -> Any:
+    """Raises BadCommand when there are no such weights."""
+    if text is None:
+        return "average"
+    if text not in WEIGHTS:
+        close = nearest(text[:60], WEIGHTS)
+        hint = f"did you mean {close}" if close else "choose average or raw"
+        raise BadCommand(f"--weights {text[:60]!r}: a run has its average and its raw weights; {hint}?")
+    return text
+
+
+def chosen_step(text: str | None) -> int | None:
+    """Raises BadCommand when it is no step."""
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
+        raise BadCommand(f"--step {text[:60]!r}: it is a whole number above 0; write for instance --step 4000.")
+    return int(text)

@@ -1,0 +1,135 @@
+"""Bundles of a run on its way: as its average or as the bare weights, as it stands or as it was at a step that was kept.
+
+What ships is the running average of a finished run. Whether the average helps, and whether more steps did, can only be
+measured with bundles of the other kinds.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from vitascope import bundle
+from vitascope.bundle import System
+from vitascope.data import listing
+from vitascope.errors import BadRecipe, BadRun
+from vitascope.recipe import STAGES, Recipe
+from vitascope.text import Words
+from vitascope.training import checkpoint
+from vitascope.training.beginning import begun, fresh
+from vitascope.training.folder import RECIPE, START, beginning_of, is_run
+from vitascope.training.loop import State
+
+Weights = Literal["average", "raw"]
+WEIGHTS: tuple[Weights, ...] = ("average", "raw")
+KEPT = "kept"
+NETWORK_STAGE = "diffusion"
+"""The stage of which a bundle may have other weights than the latest averages."""
+
+
+def keep(folder: Path, stage: str, state: State, about: dict[str, str]) -> None:
+    """Keep the weights of a stage as they are at this step, and their average; not what only training needs.
+
+    Raises BadRun when they cannot be written.
+    """
+    tensors = {name: value for name, value in state.tensors().items() if not name.startswith("optimizer/")}
+    checkpoint.save(_path(folder, stage, state.step), tensors, about)
+
+
+def kept_steps(folder: Path, stage: str = NETWORK_STAGE) -> list[int]:
+    """The steps of a stage whose weights a run kept, in their order."""
+    names = [path.stem.removeprefix(f"{stage}-") for path in (folder / KEPT).glob(f"{stage}-*.safetensors")]
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def bundle_of(folder: Path, out: Path, weights: Weights = "average", step: int | None = None) -> Path:
+    """Write a bundle of a run's network as it stands, or as it was at a kept `step`: its running average, or the bare weights
+    that training moves. The codec and the text tower are their stages' averages, on whose latents and tokens the network
+    learned. The run may go on meanwhile.
+
+    Returns `out`. Raises BadRun where there is no run, no such step or no network yet; BadModel when `out` holds something else.
+    """
+    system = _system(folder)
+    modules: dict[str, nn.Module] = {
+        "codec": system.codec.vae,
+        "clip": system.text.clip,
+        "diffusion": system.diffusion.net,
+        "decoder": system.codec.vae,
+    }
+    continues = (folder / START).is_dir()
+    for stage in STAGES:
+        path = folder / f"{stage}.safetensors"
+        if stage == NETWORK_STAGE:
+            path = _asked(folder, step)
+        if path.is_file():
+            tensors = checkpoint.load(path)
+            chosen = _weights(tensors, weights if stage == NETWORK_STAGE else "average")
+            modules[stage].load_state_dict(chosen)
+        elif stage in ("codec", "clip") and not continues:
+            raise BadRun(
+                f"{folder}: stage {stage} was never trained here, so there is no whole model; go on with --resume."
+            )
+    _whitened(folder, system, continues)
+    bundle.save(out, system)
+    return out
+
+
+def _asked(folder: Path, step: int | None) -> Path:
+    """The file of the network's weights: those of today, or of a step that was kept."""
+    now = folder / f"{NETWORK_STAGE}.safetensors"
+    if step is None:
+        if not now.is_file():
+            raise BadRun(f"{folder}: the network was never trained here; train it first, with --stage {NETWORK_STAGE}.")
+        return now
+    there = kept_steps(folder)
+    if step not in there:
+        known = f"there are {', '.join(map(str, there))}" if there else "no step was kept"
+        raise BadRun(
+            f"{folder}: the weights of step {step} were not kept, {known}; a recipe's stages.{NETWORK_STAGE}.keep_every says how "
+            "often they are."
+        )
+    return _path(folder, NETWORK_STAGE, step)
+
+
+def _path(folder: Path, stage: str, step: int) -> Path:
+    return folder / KEPT / f"{stage}-{step:06d}.safetensors"
+
+
+def _weights(tensors: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
+    """A module's state: as training moves it, or with the average of all that was trained in its place."""
+
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+    return under("model/") | (under("average/") if weights == "average" else {})
+
+
+def _system(folder: Path) -> System:
+    """The run's system as it began."""
+    if not is_run(folder):
+        raise BadRun(f"{folder}: no run is there; give the folder that vitascope train --out named.")
+    try:
+        recipe = Recipe.of(json.loads((folder / RECIPE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, BadRecipe) as error:
+        raise BadRun(
+            f"{folder}: its {RECIPE} cannot be read ({error}); go on with the run, which writes it anew."
+        ) from error
+    if (folder / START).is_dir():
+        return begun(recipe, folder / START)
+    films = beginning_of(folder).data
+    words = Words.found_in(film.caption for film in listing(Path(films)).ensure_films().films) if films else None
+    return fresh(recipe, words)
+
+
+def _whitened(folder: Path, system: System, continues: bool) -> None:
+    """Give the codec the whitening that the network learned under."""
+    path = folder / "data" / "whitening.safetensors"
+    if path.is_file():
+        measured = checkpoint.load(path)
+        system.codec.mean.copy_(measured["mean"])
+        system.codec.std.copy_(measured["std"])
+    elif not continues:
+        raise BadRun(f"{folder}: the codec's latents were not measured yet; go on with --resume.")

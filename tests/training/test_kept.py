@@ -1,0 +1,109 @@
+"""Bundles of a run on its way: raw or averaged, as it stands or as it was."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from vitascope import bundle
+from vitascope.cli import main
+from vitascope.errors import BadModel, BadRun
+from vitascope.recipe import RECIPES
+from vitascope.training import checkpoint
+from vitascope.training.kept import bundle_of, kept_steps
+from vitascope.training.run import train_recipe
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of four steps a stage, of which every other one is kept, and a first half that was stopped."""
+    folder = tmp_path_factory.mktemp("run")
+    text = (RECIPES / "tiny.toml").read_text(encoding="utf-8")
+    for name, value in (("steps = (?:40|30)", "steps = 4"), ("clips = 64", "clips = 8"), ("batch = [48]", "batch = 2")):
+        text, count = re.subn(rf"^{name}$", value, text, flags=re.MULTILINE)
+        assert count == 3
+    text = text.replace("save_every = 20", "save_every = 2\nkeep_every = 2")
+    (folder / "brief.toml").write_text(text, encoding="utf-8")
+    train_recipe(str(folder / "brief.toml"), folder / "run")
+    return folder / "run"
+
+
+def network(folder: Path) -> dict[str, Tensor]:
+    return bundle.load(folder).diffusion.net.state_dict()
+
+
+def like(found: dict[str, Tensor], state: dict[str, Tensor], kind: str) -> None:
+    for name, value in found.items():
+        torch.testing.assert_close(value, state[f"{kind}/{name}"], atol=1e-6, rtol=2**-8)
+
+
+def test_the_average_of_a_finished_run_is_its_own_bundle(run: Path, tmp_path: Path) -> None:
+    bundle_of(run, tmp_path / "b")
+    assert bundle.digests(tmp_path / "b") == bundle.digests(run / "bundle")
+
+
+def test_raw_weights_are_those_that_training_moves(run: Path, tmp_path: Path) -> None:
+    bundle_of(run, tmp_path / "raw", "raw")
+    state = checkpoint.load(run / "diffusion.safetensors")
+    like(network(tmp_path / "raw"), state, "model")
+    raw, average = bundle.digests(tmp_path / "raw"), bundle.digests(run / "bundle")
+    assert {name for name in raw if raw[name] != average[name]} == {bundle.NETWORK}, "the network alone"
+
+
+def test_weights_of_an_earlier_step(run: Path, tmp_path: Path) -> None:
+    assert kept_steps(run) == [2, 4]
+    kept = checkpoint.load(run / "kept" / "diffusion-000002.safetensors")
+    assert int(kept["step"]) == 2
+    assert not any(name.startswith("optimizer/") for name in kept), "what only training needs is not kept"
+    bundle_of(run, tmp_path / "early", step=2)
+    like(network(tmp_path / "early"), kept, "average")
+    bundle_of(run, tmp_path / "raw", "raw", 2)
+    like(network(tmp_path / "raw"), kept, "model")
+    bundle_of(run, tmp_path / "last", step=4)
+    assert bundle.digests(tmp_path / "last") == bundle.digests(run / "bundle")
+
+
+def test_what_is_not_there_is_told(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadRun, match=r"step 3 were not kept, there are 2, 4.*keep_every"):
+        bundle_of(run, tmp_path / "b", step=3)
+    with pytest.raises(BadRun, match="no run is there"):
+        bundle_of(tmp_path, tmp_path / "b")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    with pytest.raises(BadModel, match=r"mine\.txt"):
+        bundle_of(run, tmp_path / "notes")
+    half = tmp_path / "half"
+    half.mkdir()
+    for name in ("recipe.json", "codec.safetensors"):
+        (half / name).write_bytes((run / name).read_bytes())
+    with pytest.raises(BadRun, match="stage clip was never trained"):
+        bundle_of(half, tmp_path / "b")
+    (half / "clip.safetensors").write_bytes((run / "clip.safetensors").read_bytes())
+    with pytest.raises(BadRun, match="the network was never trained"):
+        bundle_of(half, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_command(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "raw"
+    assert main(["bundle", str(run), "--weights", "raw", "--step", "2", "--out", str(out)]) == 0
+    assert capfd.readouterr().out == f"{out}\n"
+    before = bundle.digests(out)
+    for flags, told in (
+        (["--out", str(out)], "--force"),
+        (["--weights", "rw"], "did you mean raw"),
+        (["--step", "0"], "above 0"),
+        (["--step", "99"], "were not kept"),
+    ):
+        assert main(["bundle", str(run), *flags]) == 2
+        found = capfd.readouterr()
+        assert found.out == ""
+        assert told in found.err
+        assert found.err.count("\n") == 1
+    assert bundle.digests(out) == before
+    assert main(["bundle", str(run), "--out", str(out), "--force"]) == 0
+    assert bundle.digests(out) == bundle.digests(run / "bundle")
