@@ -1,0 +1,1 @@
+"""Weights that people have, in every packaging, read with no trust."""
