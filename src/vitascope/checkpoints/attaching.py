@@ -6,7 +6,6 @@ not matter, not even where a change depends on the weight (DoRA, set_weight), an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +16,11 @@ from torch import nn
 from vitascope.checkpoints.lora import Change, Lora
 from vitascope.checkpoints.merged import Merged
 from vitascope.checkpoints.unmerged import Unmerged
-from vitascope.errors import BadModel
+from vitascope.errors import BadModel, BadShot
+
+
+STRONGEST = 100
+"""Strengths beyond this are slips of the pen."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Attached:
             raise ValueError(
                 f"change: {len(self.reports)} LoRAs are attached and {len(strengths)} strengths were given"
             )
-        _finite(strengths)
+        _sane(strengths)
         try:
             self._form.apply(strengths)
         except BaseException:
@@ -116,13 +119,13 @@ def attach(module: nn.Module, loras: Sequence[tuple[Lora, float]], *, merge: boo
            time for low rank; LoHa, LoKr and DoRA build the change anew each time. The way for weights that come and go (offload).
 
     Raises BadModel, and the network is as it was, where nothing of a file fits or more of it does not fit than does; or where
-    a merged weight would not be finite. ValueError for strengths that are not finite and for a network that carries LoRAs.
+    a merged weight would not be finite; BadShot for a strength beyond 100; ValueError for a network that carries LoRAs.
     """
     if module in _CARRYING:
         raise ValueError(
             "attach: this network carries LoRAs already; remove them first, and attach all of them at once"
         )
-    _finite([strength for _, strength in loras])
+    _sane([strength for _, strength in loras])
     shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
     reports: list[Report] = []
     plan: dict[str, list[tuple[Change, int]]] = {}
@@ -178,6 +181,10 @@ def _absent(target: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
     return "this model has no such weight"
 
 
-def _finite(strengths: Sequence[float]) -> None:
-    if not all(math.isfinite(strength) for strength in strengths):
-        raise ValueError(f"strengths: finite numbers were wanted, got {list(strengths)}")
+def _sane(strengths: Sequence[float]) -> None:
+    for strength in strengths:
+        if not abs(strength) <= STRONGEST:  # so that nan fails it too
+            raise BadShot(
+                f"a LoRA's strength: {strength:g} was asked for, and beyond {STRONGEST} in either direction nothing of the model "
+                "is left; give one from -2 to 2."
+            )

@@ -12,7 +12,7 @@ from typing import Literal
 
 # fmt: off
 Slot = Literal[
-    "down", "up", "mid", "up_bias", "alpha", "dora_scale", "diff", "diff_b", "diff_m", "set_weight",
+    "down", "up", "mid", "up_bias", "alpha", "dora_scale", "diff", "diff_b", "set_weight",
     "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2",
     "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
 ]
@@ -55,8 +55,9 @@ def parsed(key: str) -> Name | Unknown:
         return Unknown("Wan has no norm_added_q; old diffusers files carry one that nothing reads")
     flat = _FLAT_PREFIX.match(bare) if "." not in bare else None
     module = _of_flat(bare[flat.end() :]) if flat else _of_dotted(bare)
-    if slot == "diff_m" and module is None and re.fullmatch(rf"{_BLOCK}|head", bare):
-        module = f"{bare}.modulation"  # LightX2V: the block's own name, and m for its modulation
+    if key.endswith(".diff_m"):  # LightX2V: the block's own name, and m for its modulation
+        module = f"{bare}.modulation" if re.fullmatch(rf"{_BLOCK}|head", bare) else module
+        module = module if module and module.endswith(BARE) else None
     if module is None:
         return Unknown("it names nothing that a Wan transformer has")
     return Name(module, slot, bare, expert, flat is not None)
@@ -127,7 +128,7 @@ _ENDINGS: dict[str, Slot] = {
     **{f"{word}.weight": "up" for word in ("lora_B", "lora_up", "lora.up", "lora_linear_layer.up")},
     **{"lora_A": "down", "lora_B": "up", "lora_mid.weight": "mid"},
     **{f"{word}.bias": "up_bias" for word in ("lora_B", "lora_up")},
-    **{"alpha": "alpha", "set_weight": "set_weight", "diff": "diff", "diff_b": "diff_b", "diff_m": "diff_m"},
+    **{"alpha": "alpha", "set_weight": "set_weight", "diff": "diff", "diff_b": "diff_b", "diff_m": "diff"},
     **{"w_norm": "diff", "b_norm": "diff_b"},
     **{"dora_scale": "dora_scale", "lora_magnitude_vector": "dora_scale", "lora_magnitude_vector.weight": "dora_scale"},
     **{"hada_w1_a": "hada_w1_a", "hada_w1_b": "hada_w1_b", "hada_w2_a": "hada_w2_a", "hada_w2_b": "hada_w2_b"},

@@ -100,21 +100,19 @@ class _Group:
         weight = self.module if bare else f"{self.module}.weight"
         bias = f"{self.module}.bias"
         alpha = self.held.get("alpha")
-        parts = [
-            part for part in (self._low_rank(settings), self._hadamard(settings), self._kronecker(settings)) if part
-        ]
-        factors = bool(parts)
-        if factors and alpha is not None:
+        forms = (self._low_rank(settings), self._hadamard(settings), self._kronecker(settings))
+        parts = [part for part in forms if part is not None]
+        if parts and alpha is not None:
             parts[0] = (parts[0][0], (*parts[0][1], alpha[0]))
             del self.held["alpha"]
-        parts += [(Added(value), keys) for value, keys in self._values("diff", "diff_m")]
+        parts += [(Added(value), keys) for value, keys in self._value("diff")]
         changes = [Change(weight, delta, keys) for delta, keys in parts]
         if parts and "dora_scale" in self.held:
             key, magnitude = self.held.pop("dora_scale")
             whole = Decomposed(tuple(delta for delta, _ in parts), magnitude)
             changes = [Change(weight, whole, (*(k for _, keys in parts for k in keys), key))]
-        changes += [Change(weight, Replaced(value), keys) for value, keys in self._values("set_weight")]
-        changes += [Change(bias, Added(value), keys) for value, keys in self._values("diff_b")]
+        changes += [Change(weight, Replaced(value), keys) for value, keys in self._value("set_weight")]
+        changes += [Change(bias, Added(value), keys) for value, keys in self._value("diff_b")]
         scale = next((delta.scale for delta, _ in parts if isinstance(delta, LowRank)), None)
         if scale is not None and "up_bias" in self.held:
             # peft: it is the bias of B, so alpha / rank scales it as it scales B A.
@@ -124,9 +122,12 @@ class _Group:
             ignored[key] = f"there is no change of {self.module} that this {slot} would belong to"
         return changes
 
-    def _values(self, *slots: Slot) -> list[tuple[Tensor, tuple[str, ...]]]:
-        found = [self.held.pop(slot) for slot in slots if slot in self.held]
-        return [(value, (key,)) for key, value in found]
+    def _value(self, slot: Slot) -> list[tuple[Tensor, tuple[str, ...]]]:
+        """The tensor of a slot and its key, if it is there."""
+        if slot not in self.held:
+            return []
+        key, value = self.held.pop(slot)
+        return [(value, (key,))]
 
     def _low_rank(self, settings: _Settings) -> _Part | None:
         found = self._taken("down", "up")
@@ -175,7 +176,7 @@ class _Group:
         taken = [self.held.pop(slot) for slot in slots]
         return [value for _, value in taken], tuple(key for key, _ in taken)
 
-    def _lacking(self, *slots: Slot) -> BadModel:
+    def _lacking(self, *slots: str) -> BadModel:
         return BadModel(
             f"{self.origin}: of {self.module} it lacks {', '.join(slots)}, without which the rest means nothing: it was cut "
             "off or badly converted; fetch the file again."
