@@ -361,7 +361,7 @@ def test_a_strength_too_high_leaves_the_network_bare() -> None:
         attached.change([1.0, 9.0])
     assert fingerprint(model) == before
     for strength in (float("nan"), float("inf"), -1e39):
-        with pytest.raises(BadShot, match="strength: .* was asked for, and beyond 100 .*; give one from -2 to 2"):
+        with pytest.raises(BadShot, match=r"strength: .* was asked for, and beyond 100 .*; give one from -2 to 2"):
             attach(model, [(mild, strength)])
     assert fingerprint(model) == before
 

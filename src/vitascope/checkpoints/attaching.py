@@ -18,7 +18,6 @@ from vitascope.checkpoints.merged import Merged
 from vitascope.checkpoints.unmerged import Unmerged
 from vitascope.errors import BadModel, BadShot
 
-
 STRONGEST = 100
 """Strengths beyond this are slips of the pen."""
 
