@@ -108,6 +108,8 @@ class _Exchange:
         self.back()  # an interrupt may have kept `leave` from being called
         for leaf, deltas in self.deltas.items():
             old = self._owner.get_parameter(leaf)
+            if old.is_meta:
+                raise ValueError(f"{leaf}: it has no numbers yet; attach LoRAs after what streams the weights in")
             new = nn.Parameter(changed(old.detach(), deltas, self._strengths), requires_grad=False)
             self._old[leaf] = old
             setattr(self._owner, leaf, new)
