@@ -47,7 +47,8 @@ class Lora:
     ) -> Lora:
         """What a file in any of the dialects says. Its tensors stay where they are, memory maps too.
 
-        metadata  the safetensors file's notes: `lora_adapter_metadata`, where peft and diffusers keep alpha
+        metadata  the safetensors file's notes: `lora_adapter_metadata`, where diffusers keeps alpha; what peft keeps beside
+                  its file, the text of adapter_config.json, reads the same under that name
         expert    which of Wan 2.2's two transformers is meant; the other's keys are ignored
 
         Raises BadModel: nothing in it is for a Wan transformer; half of a pair is missing, or kohya's alpha; a number in it
