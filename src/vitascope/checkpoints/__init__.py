@@ -1,1 +1,1 @@
-"""Other people's checkpoints: read with no trust whatever their layout, and ours written in theirs."""
+"""Other people's files: what lies in them and under which names, read as data and never unpickled. One file a thing, a plain table a dialect."""
