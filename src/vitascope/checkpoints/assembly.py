@@ -44,7 +44,7 @@ def assemble(
     """Give a module that was built on the meta device all its weights, on the CPU, or raise BadModel and leave it as it is.
 
     weights  under the module's own names, nothing missing and nothing beside them
-    dtype    what they are kept as; None: each as it lies in the file (8-bit floats become bfloat16)
+    dtype    what they are kept as; None: each as it lies in the file
     wide     names that stay in float32 all the same (`SAFEST_WIDE`)
 
     No copy is made of what has the dtype already: it is then a private view of the file. Every number must be finite, also
@@ -53,36 +53,29 @@ def assemble(
     own = module.state_dict()
     agree({k: v.shape for k, v in own.items()}, {k: weights.shape(k) for k in weights}, origin=origin)
     ready: dict[str, Tensor] = {}
-    converted = 0
+    copied = 0
     for done, name in enumerate(own, 1):
         value = weights[name]
         if not value.is_floating_point():
-            raise BadModel(f"{origin}: the tensor {name} holds {_kind(value)} where floats are wanted; fetch the file again.")
-        kept = _kept(name, value.dtype, dtype, wide)
+            raise BadModel(
+                f"{origin}: the tensor {name} holds {_kind(value)} where floats are wanted; fetch the file again."
+            )
+        kept = torch.float32 if wide is not None and wide.match(name) else dtype or value.dtype
         _sound(name, value, origin)
-        if value.dtype != kept:
-            ready[name] = _narrowed(name, value, kept, origin)
-            converted += value.nbytes
-            if converted >= _FORGET:
-                del value
-                weights.forget()
-                converted = 0
-        else:
-            ready[name] = value
+        ready[name] = value if value.dtype == kept else _narrowed(name, value, kept, origin)
+        # What is no part of the map any more does not need the map's pages.
+        if ready[name].untyped_storage().nbytes() == ready[name].nbytes:
+            copied += value.nbytes
+        del value
+        if copied >= _FORGET:
+            weights.forget()
+            copied = 0
         if watch:
             watch(origin, done, len(own))
-    if converted:
+    if copied:
         weights.forget()
     module.load_state_dict(ready, assign=True)
     module.eval().requires_grad_(False)
-
-
-def _kept(name: str, found: torch.dtype, dtype: torch.dtype | None, wide: re.Pattern[str] | None) -> torch.dtype:
-    if wide is not None and wide.match(name):
-        return torch.float32
-    if dtype is not None:
-        return dtype
-    return found if found.itemsize > 1 else torch.bfloat16
 
 
 def _sound(name: str, value: Tensor, origin: str) -> None:
@@ -104,8 +97,6 @@ def _extent(value: Tensor) -> tuple[float, float]:
     if not value.numel():
         return 0.0, 0.0
     flat = value.view(-1) if value.is_contiguous() else value.reshape(-1)
-    if flat.dtype.itemsize == 1:
-        flat = flat.to(torch.bfloat16)  # torch finds no extremes of 8-bit floats; they are few bytes
     least, most = float("inf"), float("-inf")
     for chunk in flat.split(_CHUNK):
         low, high = torch.aminmax(chunk)

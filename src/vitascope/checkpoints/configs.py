@@ -42,7 +42,9 @@ def read(path: Path) -> Config:
             raise BadModel(f"{path}: it has {size:,} bytes, as no config.json has; fetch it again.")
         table = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
-        raise BadModel(f"{path}: it is no JSON that can be read ({' '.join(str(error).split())[:200]}); fetch it again.") from error
+        raise BadModel(
+            f"{path}: it is no JSON that can be read ({' '.join(str(error).split())[:200]}); fetch it again."
+        ) from error
     if not isinstance(table, dict):
         raise BadModel(f"{path}: it holds no table of names; fetch it again.")
     return table
@@ -64,7 +66,9 @@ def network(shapes: Shapes, origin: str, config: Config | None = None, said: str
     known = _DIFFUSERS if diffusers else _ORIGINAL
     heads = read.whole("num_attention_heads" if diffusers else "num_heads")
     if heads is None:
-        raise BadModel(f"{said}: it does not say num_heads, so it is no config of a Wan transformer; take the one that came with it.")
+        raise BadModel(
+            f"{said}: it does not say num_heads, so it is no config of a Wan transformer; take the one that came with it."
+        )
     found = transformer(shapes, origin, heads)
     for key, fact in known.items():
         read.agrees(key, fact(found), origin)
@@ -149,7 +153,7 @@ class _Reader:
         if value is None:
             return None
         if type(value) is not int or not 1 <= value <= MOST:
-            raise BadModel(self._wrong(key, value, f"a whole number from 1 to {MOST:,}"))
+            raise BadModel(self.wrong(key, value, f"a whole number from 1 to {MOST:,}"))
         return value
 
     def number(self, key: str, least: float, most: float) -> float | None:
@@ -158,7 +162,7 @@ class _Reader:
         if value is None:
             return None
         if type(value) not in (int, float) or not math.isfinite(value) or not least < value <= most:
-            raise BadModel(self._wrong(key, value, f"a number above {least:g} and up to {most:g}"))
+            raise BadModel(self.wrong(key, value, f"a number above {least:g} and up to {most:g}"))
         return float(value)
 
     def agrees(self, key: str, fact: Any, origin: str) -> None:
@@ -174,7 +178,9 @@ class _Reader:
 
     def must(self, key: str, wanted: Any, why: str) -> None:
         if key in self.config and self.config[key] != wanted:
-            raise BadModel(f"{self.said}: it says {key} is {_shown(self.config[key])}, and {why}; take a model with {_shown(wanted)}.")
+            raise BadModel(
+                f"{self.said}: it says {key} is {_shown(self.config[key])}, and {why}; take a model with {_shown(wanted)}."
+            )
 
     def unknown(self, known: tuple[str, ...]) -> list[str]:
         """A notice of the keys that nobody here knows, with the one that was perhaps meant."""
@@ -186,7 +192,8 @@ class _Reader:
         rest = f" and {len(strange) - 10} more" if len(strange) > 10 else ""
         return [f"{self.said}: nothing is made of {', '.join(strange[:10])}{rest}{hint}"]
 
-    def _wrong(self, key: str, value: Any, wanted: str) -> str:
+    def wrong(self, key: str, value: Any, wanted: str) -> str:
+        """The sentence for a value that is not what is wanted."""
         return f"{self.said}: its {key} is {_shown(value)} where {wanted} is wanted; take the config.json that came with the weights."
 
 
@@ -194,7 +201,9 @@ def _shown(value: Any) -> str:
     return json.dumps(value)[:60]
 
 
-def autoencoder(config: Config, found: VAEConfig, origin: str, said: str) -> tuple[tuple[float, ...], tuple[float, ...], list[str]]:
+def autoencoder(
+    config: Config, found: VAEConfig, origin: str, said: str
+) -> tuple[tuple[float, ...], tuple[float, ...], list[str]]:
     """The whitening of the latents, mean and deviation of each channel, and notices, from diffusers' vae/config.json.
 
     The sizes that it tells must be those that were `found` in the weights. Raises BadModel.
@@ -218,18 +227,29 @@ def autoencoder(config: Config, found: VAEConfig, origin: str, said: str) -> tup
     read.must("attn_scales", [], "attention between its levels is not run here")
     mean, std = (_channels(read, key, found.z) for key in ("latents_mean", "latents_std"))
     if min(std) <= 0:
-        raise BadModel(f"{said}: a deviation in latents_std is not above 0; take the config.json that came with the weights.")
-    known = (*facts, "latents_mean", "latents_std", "patch_size", "attn_scales", "dropout", "_class_name", "_diffusers_version")
+        raise BadModel(
+            f"{said}: a deviation in latents_std is not above 0; take the config.json that came with the weights."
+        )
+    known = (
+        *facts,
+        "latents_mean",
+        "latents_std",
+        "patch_size",
+        "attn_scales",
+        "dropout",
+        "_class_name",
+        "_diffusers_version",
+    )
     silent = (*known, "scale_factor_temporal", "scale_factor_spatial")
     return mean, std, read.unknown(silent)
 
 
 def _channels(read: _Reader, key: str, channels: int) -> tuple[float, ...]:
     values = read.config.get(key)
-    good = isinstance(values, list) and len(values) == channels
-    if not good or not all(type(v) in (int, float) and math.isfinite(v) and abs(v) < 1e6 for v in values):
-        raise BadModel(read._wrong(key, values, f"a list of {channels} numbers"))
-    return tuple(float(v) for v in values)
+    kept = values if isinstance(values, list) and len(values) == channels else []
+    if not kept or not all(type(v) in (int, float) and abs(v) < 1e6 for v in kept):  # not so for NaN either
+        raise BadModel(read.wrong(key, values, f"a list of {channels} numbers"))
+    return tuple(float(v) for v in kept)
 
 
 def text(config: Config, sizes: Mapping[str, int], origin: str, said: str) -> tuple[dict[str, float | int], list[str]]:
@@ -271,7 +291,7 @@ def scheduler(config: Config, said: str) -> tuple[dict[str, Any], list[str]]:
     read = _Reader(config, said)
     name = config.get("_class_name")
     if name is not None and not isinstance(name, str):
-        raise BadModel(read._wrong("_class_name", name, "a name"))
+        raise BadModel(read.wrong("_class_name", name, "a name"))
     read.must("prediction_type", "flow_prediction", "Wan predicts the velocity")
     read.must("use_flow_sigmas", True, "Wan's noise is that of a flow")
     shift = read.number("flow_shift", 0.0, 1000.0)
@@ -283,9 +303,23 @@ def scheduler(config: Config, said: str) -> tuple[dict[str, Any], list[str]]:
 _SCHEDULER = (
     *("_class_name", "_diffusers_version", "prediction_type", "use_flow_sigmas", "flow_shift", "shift", "solver_order"),
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "solver_type", "solver_p"),
-    *("predict_x0", "thresholding", "dynamic_thresholding_ratio", "sample_max_value", "lower_order_final", "steps_offset"),
+    *(
+        "predict_x0",
+        "thresholding",
+        "dynamic_thresholding_ratio",
+        "sample_max_value",
+        "lower_order_final",
+        "steps_offset",
+    ),
     *("disable_corrector", "final_sigmas_type", "timestep_spacing", "rescale_betas_zero_snr", "use_karras_sigmas"),
-    *("use_exponential_sigmas", "use_beta_sigmas", "use_dynamic_shifting", "time_shift_type", "base_shift", "max_shift"),
+    *(
+        "use_exponential_sigmas",
+        "use_beta_sigmas",
+        "use_dynamic_shifting",
+        "time_shift_type",
+        "base_shift",
+        "max_shift",
+    ),
     *("base_image_seq_len", "max_image_seq_len", "shift_terminal", "invert_sigmas", "stochastic_sampling", "sigma_min"),
     *("sigma_max", "euler_at_final", "lambda_min_clipped", "algorithm_type", "variance_type"),
 )

@@ -109,14 +109,16 @@ def look(path: Path, parts: Mapping[str, Path] | None = None) -> Found:
     `parts` names files of other parts, by the keys of FLAGS; they go before what is found beside the transformer.
     Raises BadModel where no transformer is found, or one that is not run here; other parts may be missing (`Found.complete`).
     """
-    given = {FLAGS[flag]: Path(place) for flag, place in (parts or {}).items()}
+    given: dict[Part, Path] = {FLAGS[flag]: Path(place) for flag, place in (parts or {}).items()}
     path = Path(path)
     try:
         if not path.exists():
             raise BadModel(f"{path}: there is no such file or folder; look at the path again.")
         for part, place in given.items():
             if not place.exists():
-                raise BadModel(f"{place}: there is no such file or folder, and {_TOLD[part]} was said to be there; look at the path again.")
+                raise BadModel(
+                    f"{place}: there is no such file or folder, and {_TOLD[part]} was said to be there; look at the path again."
+                )
         return _looked(path, given)
     except (OSError, ValueError) as error:
         raise BadModel(f"{str(path)[:300]!r}: it cannot be read ({error}); look at the path again.") from error
@@ -138,13 +140,13 @@ def _looked(path: Path, given: Mapping[Part, Path]) -> Found:
         notices += told
     own = is_diffusers(opened(place), "transformer")
     layout: Layout = "single" if facts is None else "diffusers" if own else "official"
-    found: dict[str, Path | None] = {}
-    for part in ("vae", "text", "image"):
-        found[part] = given.get(part) or _beside(root, place, part, network, notices)
-    found["tokenizer"] = given.get("tokenizer") or _tokenizer(root, place, found["text"])
-    return Found(
-        path, layout, network, place, scheduler=scheduler, notices=[*network.notices, *notices], **found
-    )
+    vae, text, image = (given.get(part) or _beside(root, place, part, network, notices) for part in _WEIGHTS)
+    tokenizer = given.get("tokenizer") or _tokenizer(root, place, text)
+    notices = [*network.notices, *notices]
+    return Found(path, layout, network, place, vae, text, tokenizer, image, scheduler, notices)
+
+
+_WEIGHTS: tuple[Literal["vae", "text", "image"], ...] = ("vae", "text", "image")
 
 
 def _transformer(path: Path, notices: list[str]) -> tuple[Path, Path, Path | None]:
@@ -185,10 +187,14 @@ def _one(folder: Path, asked: Path) -> tuple[Path, Path | None]:
     if not found:
         held = [file.name for file in _files(folder)][:10]
         there = f"it holds {', '.join(held)} and none of them is one" if held else "it holds no weights"
-        raise BadModel(f"{asked}: a Wan transformer is looked for in {folder} and {there}; give the file or the folder that has it.")
+        raise BadModel(
+            f"{asked}: a Wan transformer is looked for in {folder} and {there}; give the file or the folder that has it."
+        )
     if len(found) > 1:
         listed = ", ".join(file.name for file in found[:10])
-        raise BadModel(f"{asked}: there are {len(found)} transformers in {folder} ({listed}); say which by giving the file.")
+        raise BadModel(
+            f"{asked}: there are {len(found)} transformers in {folder} ({listed}); say which by giving the file."
+        )
     return found[0], config
 
 
@@ -197,7 +203,9 @@ def _files(folder: Path, hints: tuple[str, ...] = ()) -> list[Path]:
     here = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     indices = [file for file in here if file.name.endswith(".index.json")]
     shards = tuple(file.name.removesuffix(".index.json").rsplit(".", 1)[0] + "-" for file in indices)
-    weights = [f for f in here if f.name.endswith(ENDINGS) and not (shards and f.name.startswith(shards) and "-of-" in f.name)]
+    weights = [
+        f for f in here if f.name.endswith(ENDINGS) and not (shards and f.name.startswith(shards) and "-of-" in f.name)
+    ]
     found = [*indices, *weights][:_MANY]
     return sorted(found, key=lambda file: not file.name.lower().startswith(hints)) if hints else found
 

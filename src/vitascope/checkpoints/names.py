@@ -46,8 +46,7 @@ def _pattern(path: str) -> re.Pattern[str]:
 def _translated(name: str, table: Sequence[tuple[re.Pattern[str], str]]) -> str | None:
     for pattern, path in table:
         if found := pattern.match(name):
-            numbers = iter(found.groups())
-            return re.sub(r"\*", lambda _: next(numbers), path) + name[found.end() :]
+            return path.replace("*", "{}").format(*found.groups()) + name[found.end() :]
     return None
 
 
@@ -154,10 +153,7 @@ TEXT = Names(
     [
         ("token_embedding", "shared"),
         ("blocks.*.norm1", "encoder.block.*.layer.0.layer_norm"),
-        *(
-            (f"blocks.*.attn.{part}", f"encoder.block.*.layer.0.SelfAttention.{part}")
-            for part in ("q", "k", "v", "o")
-        ),
+        *((f"blocks.*.attn.{part}", f"encoder.block.*.layer.0.SelfAttention.{part}") for part in ("q", "k", "v", "o")),
         ("blocks.*.pos_embedding.embedding", "encoder.block.*.layer.0.SelfAttention.relative_attention_bias"),
         ("blocks.*.norm2", "encoder.block.*.layer.1.layer_norm"),
         ("blocks.*.ffn.gate.0", "encoder.block.*.layer.1.DenseReluDense.wi_0"),
@@ -200,7 +196,8 @@ IMAGE_TRANSFORMERS = Names(
         ("positional_embedding", "vision_model.embeddings.position_embedding.weight"),
         ("ln_pre", "vision_model.pre_layrnorm"),
         (f"{_LAYERS}.ln_1", f"{_VISION}.layer_norm1"),
-        *((f"{_LAYERS}.attn.{part}", f"{_VISION}.self_attn.{part}_proj") for part in ("q", "k", "v", "out")),
+        *((f"{_LAYERS}.attn.{part}", f"{_VISION}.self_attn.{part}_proj") for part in ("q", "k", "v")),
+        (f"{_LAYERS}.attn.out_proj", f"{_VISION}.self_attn.out_proj"),
         (f"{_LAYERS}.ln_2", f"{_VISION}.layer_norm2"),
         (f"{_LAYERS}.mlp.c_fc", f"{_VISION}.mlp.fc1"),
         (f"{_LAYERS}.mlp.c_proj", f"{_VISION}.mlp.fc2"),

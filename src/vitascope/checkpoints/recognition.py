@@ -180,7 +180,10 @@ def _levels(shapes: Shapes, residual: bool, origin: str) -> tuple[list[int], tup
     rows: list[list[str]] = [[]]
     if residual:
         rows = [
-            [f"encoder.downsamples.{i}.downsamples.{j}" for j in range(_count(shapes, f"encoder.downsamples.{i}.downsamples", origin))]
+            [
+                f"encoder.downsamples.{i}.downsamples.{j}"
+                for j in range(_count(shapes, f"encoder.downsamples.{i}.downsamples", origin))
+            ]
             for i in range(_count(shapes, "encoder.downsamples", origin))
         ]
     else:
@@ -190,7 +193,9 @@ def _levels(shapes: Shapes, residual: bool, origin: str) -> tuple[list[int], tup
                 rows.append([])
     counts = [sum(f"{layer}.residual.2.weight" in shapes for layer in row) for row in rows]
     if not rows[-1] or len(set(counts)) != 1 or not counts[0]:
-        raise BadModel(f"{origin}: the levels of its encoder have {counts} blocks, as no Wan autoencoder has; fetch it again.")
+        raise BadModel(
+            f"{origin}: the levels of its encoder have {counts} blocks, as no Wan autoencoder has; fetch it again."
+        )
     widths = [_size(shapes, f"{row[0]}.residual.2.weight", 0, 5, origin) for row in rows]
     temporal = tuple(f"{row[-1]}.time_conv.weight" in shapes for row in rows[:-1])
     return widths, temporal, counts[0]
@@ -217,7 +222,13 @@ def tower_sizes(shapes: Shapes, origin: str) -> dict[str, int]:
     if side < 1 or side**2 != places:
         raise BadModel(f"{origin}: its {places} places make no square picture, as CLIP's do; fetch the file again.")
     ffn = _size(shapes, "transformer.resblocks.0.mlp.c_fc.weight", 0, 2, origin)
-    return {"width": width, "layers": _count(shapes, "transformer.resblocks", origin), "ffn": ffn, "patch": patch, "side": side * patch}
+    return {
+        "width": width,
+        "layers": _count(shapes, "transformer.resblocks", origin),
+        "ffn": ffn,
+        "patch": patch,
+        "side": side * patch,
+    }
 
 
 def _shape(shapes: Shapes, name: str, rank: int, origin: str) -> tuple[int, ...]:
@@ -225,7 +236,9 @@ def _shape(shapes: Shapes, name: str, rank: int, origin: str) -> tuple[int, ...]
         raise BadModel(f"{origin}: it lacks {name}, so what is in it cannot be told; fetch the file again.")
     found = tuple(shapes[name])
     if len(found) != rank or not all(found):
-        raise BadModel(f"{origin}: the tensor {name} has the shape {list(found)}, as in no Wan model; fetch the file again.")
+        raise BadModel(
+            f"{origin}: the tensor {name} has the shape {list(found)}, as in no Wan model; fetch the file again."
+        )
     return found
 
 

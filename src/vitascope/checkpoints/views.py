@@ -51,8 +51,10 @@ def is_diffusers(weights: Weights, part: Kind) -> bool:
     return names.prefix(weights, _ELSEWHERE[part]) is not None
 
 
-def view(path: Path, part: Kind) -> Weights:
-    """A part of a model under our names, dequantised as it is touched; a name that no table knows stays, and is told later.
+def view(path: Path, part: Kind, packed: torch.dtype = torch.float32) -> Weights:
+    """A part of a model under our names; a name that no table knows stays, and is told later.
+
+    What is packed in 8 bits or fewer is unpacked to `packed` when it is touched.
 
     Reads headers alone. Raises BadModel where the file holds something else.
     """
@@ -68,7 +70,7 @@ def view(path: Path, part: Kind) -> Weights:
                 "file that holds it."
             )
         before = ""
-    weights = dequantised(weights)
+    weights = dequantised(weights, packed)
     if before:
         weights = renamed(weights, {name.removeprefix(before): name for name in weights})
     return _VIEWS[part](weights)
@@ -84,7 +86,14 @@ def _vae(weights: Weights) -> Weights:
     if not is_diffusers(weights, "vae"):
         return weights
     residual = any(name.startswith("decoder.up_blocks.0.upsampler.") for name in weights)
-    last = max((int(n.split(".")[4]) for n in weights if n.startswith("decoder.up_blocks.0.resnets.") and n.split(".")[4].isdigit()), default=2)
+    last = max(
+        (
+            int(n.split(".")[4])
+            for n in weights
+            if n.startswith("decoder.up_blocks.0.resnets.") and n.split(".")[4].isdigit()
+        ),
+        default=2,
+    )
     levels = len({name.split(".")[2] for name in weights if name.startswith("decoder.up_blocks.")})
     return renamed(weights, names.autoencoder(max(last, 1), levels, residual).table(weights))
 
@@ -93,7 +102,11 @@ def _text(weights: Weights) -> Weights:
     table = {name: name for name in weights if name != names.TOKENIZER}
     if is_diffusers(weights, "text"):
         if names.SHARED not in table and names.TWICE in table:
-            return renamed(weights, {names.TEXT.ours(n) or n: n for n in table if n != names.TWICE} | {"token_embedding.weight": names.TWICE})
+            return renamed(
+                weights,
+                {names.TEXT.ours(n) or n: n for n in table if n != names.TWICE}
+                | {"token_embedding.weight": names.TWICE},
+            )
         table = names.TEXT.table(name for name in table if name != names.TWICE)
     return renamed(weights, table)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vitascope.wan_text import Kept, T5Words, UMT5Text
 
 Precision = Literal["float32", "bfloat16", "float16"] | torch.dtype | None
-"""What weights are kept in, by name or as torch calls it; None: as they lie in the file."""
+"""What weights are kept in, by name or as torch calls it; None: as they lie in the file (bfloat16 if that is fewer than 16 bits)."""
 
 TOWER_HEAD = 80
 """Width of a head of Wan's image tower (1,280 in 16 heads); it shows in no shape."""
@@ -42,7 +42,7 @@ def load_transformer(
     """
     with outlined():
         net = outline(found)
-    weights = transformer_weights(found)
+    weights = transformer_weights(found, _dtype(dtype) or torch.bfloat16)
     _assemble(net, weights, found.transformer, dtype, SAFEST_WIDE if keep_wide else None, watch)
     return net
 
@@ -58,9 +58,12 @@ def outline(found: Found) -> DiT:
     return VaceDiT(VaceConfig(**sizes, vace_layers=network.vace_layers, vace_in=network.vace_in))
 
 
-def transformer_weights(found: Found) -> Weights:
-    """The transformer's weights under our names, none of them read yet: what a network is streamed from."""
-    return view(found.transformer, "transformer")
+def transformer_weights(found: Found, packed: torch.dtype = torch.float32) -> Weights:
+    """The transformer's weights under our names, none of them read yet: what a network is streamed from.
+
+    What is packed in 8 bits or fewer comes in `packed`.
+    """
+    return view(found.transformer, "transformer", packed)
 
 
 def load_codec(found: Found, dtype: Precision = "float32", watch: Watch | None = None) -> VideoCodec:
@@ -191,7 +194,12 @@ def _config(place: Path) -> Path | None:
 
 
 def _assemble(
-    module: nn.Module, weights: Weights, place: Path, dtype: Precision, wide: re.Pattern[str] | None, watch: Watch | None
+    module: nn.Module,
+    weights: Weights,
+    place: Path,
+    dtype: Precision,
+    wide: re.Pattern[str] | None,
+    watch: Watch | None,
 ) -> None:
     assemble(module, weights, origin=str(place), dtype=_dtype(dtype), wide=wide, watch=watch)
 
