@@ -46,7 +46,9 @@ def test_a_table_reads_both_ways(table: Names) -> None:
             assert table.ours(theirs + leaf) == ours + leaf
 
 
-@pytest.mark.parametrize("name", ["", "blocks", "blocks.x.attn1.to_q", "blocks.-1.ffn.0", "proj_outer.weight", "blocks.٣.ffn.0"])
+@pytest.mark.parametrize(
+    "name", ["", "blocks", "blocks.x.attn1.to_q", "blocks.-1.ffn.0", "proj_outer.weight", "blocks.٣.ffn.0"]
+)
 def test_what_no_line_tells_has_no_translation_and_is_not_lost(name: str) -> None:
     assert TRANSFORMER.ours(name) is None
     assert TRANSFORMER.theirs(name) is None

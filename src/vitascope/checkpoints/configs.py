@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -161,7 +160,7 @@ class _Reader:
         value = self.config.get(key)
         if value is None:
             return None
-        if type(value) not in (int, float) or not math.isfinite(value) or not least < value <= most:
+        if type(value) not in (int, float) or not least < value <= most:
             raise BadModel(self.wrong(key, value, f"a number above {least:g} and up to {most:g}"))
         return float(value)
 

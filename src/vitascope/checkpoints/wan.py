@@ -55,7 +55,7 @@ def outline(found: Found) -> DiT:
     from vitascope.models.vace import VaceConfig, VaceDiT
 
     sizes = {field.name: getattr(network.config, field.name) for field in dataclasses.fields(network.config)}
-    return VaceDiT(VaceConfig(**sizes, vace_layers=network.vace_layers, vace_in=network.vace_in))
+    return VaceDiT(VaceConfig(**sizes, vace_layers=network.vace_layers, vace_channels=network.vace_in))
 
 
 def transformer_weights(found: Found, packed: torch.dtype = torch.float32) -> Weights:
