@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-
 from tests.checkpoints import twins
 from tests.checkpoints.twins import Packed, Variant, twin
+
 from vitascope.checkpoints.layout import Found, look
 from vitascope.errors import BadModel
 

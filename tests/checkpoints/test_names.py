@@ -6,10 +6,10 @@ from itertools import permutations
 
 import pytest
 import torch
-from torch import Tensor
-
 from tests.checkpoints import twin_names
 from tests.checkpoints.twins import Variant, twin
+from torch import Tensor
+
 from vitascope.checkpoints import names
 from vitascope.checkpoints.names import IMAGE, IMAGE_TRANSFORMERS, TEXT, TRANSFORMER, Names, autoencoder, image_rules
 from vitascope.models.outline import outlined
