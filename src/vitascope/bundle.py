@@ -11,7 +11,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
 from vitascope.errors import BadModel, BadRecipe
 from vitascope.media import fitted
 from vitascope.models.dit import DiT, DiTConfig
+from vitascope.models.outline import outlined
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
 from vitascope.recipe import Recipe
@@ -122,29 +122,9 @@ def build(recipe: Recipe, words: Words) -> System:
     return System(recipe, VideoCodec(recipe.codec), ClipText(recipe.text, words), diffusion)
 
 
-class _Outline(TorchFunctionMode):
-    """Within it modules get their sizes and no values: nothing is allocated, drawn or filled.
-
-    It sets the device to meta. torch's own random draws and divisions on that device import sympy, which takes a second, and
-    filling what has no values takes time as well; so neither is done.
-    """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.randn:
-            return torch.empty(*args, **kwargs)
-        if func in (Tensor.div, Tensor.__truediv__):
-            return args[0]
-        if getattr(func, "__module__", None) == nn.init.__name__:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
 def outline(recipe: Recipe, words: Words) -> dict[str, dict[str, torch.Size]]:
     """The shapes of all tensors that a recipe's system has, by file and name, found without allocating any."""
-    with torch.device("meta"), _Outline():
+    with outlined():
         parts = build(recipe, words).parts()
     return {file: {name: value.shape for name, value in part.state_dict().items()} for file, part in parts.items()}
 

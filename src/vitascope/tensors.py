@@ -22,10 +22,20 @@ from vitascope.errors import BadModel
 LARGEST_HEADER = 100_000_000
 """Bytes of the longest header that is read: the format's own limit."""
 
-_BYTES = {
-    **{"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1},
-    **{"U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8},
+DTYPES: dict[str, torch.dtype] = {
+    **{
+        "F64": torch.float64,
+        "F32": torch.float32,
+        "F16": torch.float16,
+        "BF16": torch.bfloat16,
+        "C64": torch.complex64,
+    },
+    **{"F8_E4M3": torch.float8_e4m3fn, "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E8M0": torch.float8_e8m0fnu},
+    **{"F8_E5M2": torch.float8_e5m2, "F8_E5M2FNUZ": torch.float8_e5m2fnuz},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool},
+    **{"U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8},
 }
+"""The kinds of numbers that a safetensors file can hold, by the format's word for them."""
 
 _SHOWN = 10
 """How many names a sentence quotes of a longer list."""
@@ -40,6 +50,18 @@ class Entry:
     start: int
     """Where its bytes begin and end, counted from the end of the header."""
     end: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a whole header says."""
+
+    entries: dict[str, Entry]
+    metadata: dict[str, str]
+    start: int
+    """The byte of the file at which the tensors begin."""
+    size: int
+    """Bytes of the whole file."""
 
 
 def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -67,6 +89,11 @@ def header(path: Path) -> dict[str, Entry]:
 
     Every size is checked against the file before it is believed. Raises BadModel that says what the file is instead.
     """
+    return contents(path).entries
+
+
+def contents(path: Path) -> Contents:
+    """The same with the notes and the place where the numbers begin. Raises BadModel as `header` does."""
     if path.is_dir():
         raise BadModel(f"{path}: this is a folder and a weight file was wanted; copy the whole bundle again.")
     if not path.is_file():
@@ -93,7 +120,8 @@ def header(path: Path) -> dict[str, Entry]:
     except OSError as error:
         raise BadModel(f"{path}: it cannot be read ({error}); copy it again.") from error
     try:
-        entries = _entries(json.loads(text, object_pairs_hook=_once))
+        table = json.loads(text, object_pairs_hook=_once)
+        entries = _entries(table)
     except (ValueError, RecursionError) as error:
         raise BadModel(
             f"{path}: its header is not that of a safetensors file ({_short(error)}); fetch the file again."
@@ -104,7 +132,7 @@ def header(path: Path) -> dict[str, Entry]:
         raise BadModel(
             f"{path}: it has {size:,} bytes and its header promises {promised:,}: it {word}; fetch the file again."
         )
-    return entries
+    return Contents(entries, table.get("__metadata__", {}), 8 + length, size)
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -245,10 +273,10 @@ def _entries(table: Any) -> dict[str, Entry]:
     """The header's table, every line of it checked: kinds, sizes, and offsets without gap or overlap."""
     if not isinstance(table, dict):
         raise ValueError("it is no table of names")
-    notes = table.pop("__metadata__", {})
+    notes = table.get("__metadata__", {})
     if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
         raise ValueError("its notes are not text")
-    entries = {name: _entry(name, line) for name, line in table.items()}
+    entries = {name: _entry(name, line) for name, line in table.items() if name != "__metadata__"}
     place = 0
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
         if entry.start != place:
@@ -258,16 +286,21 @@ def _entries(table: Any) -> dict[str, Entry]:
 
 
 def _entry(name: str, line: Any) -> Entry:
+    if not name.isprintable():
+        raise ValueError(f"{name[:80]!r} is no name")
     if not isinstance(line, dict) or set(line) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{name[:80]} is not told as dtype, shape and data_offsets")
     dtype, shape, offsets = line["dtype"], line["shape"], line["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _BYTES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"{name[:80]} is of an unknown kind, {str(dtype)[:20]!r}")
     if not _is_counts(shape) or not _is_counts(offsets) or len(offsets) != 2 or len(shape) > 16:
         raise ValueError(f"the shape or place of {name[:80]} is not made of whole numbers")
     start, end = offsets
-    if end - start != math.prod(shape) * _BYTES[dtype]:
+    if end - start != math.prod(shape) * DTYPES[dtype].itemsize:
         raise ValueError(f"{name[:80]} of shape {_size(shape)} does not take the bytes given to it")
+    # Of no bytes, and yet no tensor: the strides of 0 x 2^40 x 2^40 do not fit into a machine's word.
+    if math.prod(max(n, 1) for n in shape) >= 2**63:
+        raise ValueError(f"{name[:80]} of shape {_size(shape)} is larger than any tensor")
     return Entry(dtype, tuple(shape), start, end)
 
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.models.clip import CLIP, CLIPConfig, contrastive
+from vitascope.models.clip import CLIP, VIT_H_14, CLIPConfig, VisionTransformer, contrastive
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from transformers import CLIPConfig as OtherConfig
-    from transformers import CLIPModel
+    from transformers import CLIPModel, CLIPVisionConfig, CLIPVisionModel
 
 VOCAB, END = 40, 39
 TO_TRANSFORMERS = (
@@ -294,3 +294,64 @@ def test_wrong_shapes_are_refused() -> None:
         replace(model.config, text_heads=5)
     with pytest.raises(ValueError, match="patch must divide"):
         replace(model.config, image=(16, 20))
+
+
+def wide_tower() -> tuple[VisionTransformer, CLIPVisionModel]:
+    """A small twin of ViT-H/14, pre-norm and exact GELU, with an oracle of the same weights."""
+    config = CLIPConfig.of_images((28, 28), 14, 80, 4, 5, ffn=4 * 80, embed=24)
+    tower = VisionTransformer(config)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for p in tower.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) * (p.shape[-1] ** -0.5 if p.ndim > 1 else 0.5))
+    other = CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=80,
+            intermediate_size=320,
+            num_hidden_layers=4,
+            num_attention_heads=5,
+            image_size=28,
+            patch_size=14,
+            hidden_act="gelu",
+            layer_norm_eps=1e-5,
+        )  # fmt: skip
+    ).eval()
+    wanted = set(other.state_dict())
+    state = {}
+    for name, value in renamed_tower(tower).items():
+        name = name if name in wanted else name.removeprefix("vision_model.")
+        if name in wanted:
+            state[name] = value
+    missing, _ = other.load_state_dict(state, strict=False)
+    assert not [name for name in missing if "position_ids" not in name]
+    return tower, other
+
+
+def renamed_tower(tower: VisionTransformer) -> dict[str, Tensor]:
+    """The tower's state under transformers' names, q, k and v apart."""
+    holder = made()
+    holder.visual = tower
+    return {name: value for name, value in renamed(holder).items() if name.startswith("vision_model.")}
+
+
+@torch.no_grad()
+def test_the_image_tower_alone_is_transformers() -> None:
+    tower, other = wide_tower()
+    pixels = draw(2, 3, 28, 28)
+    deep = other(pixel_values=pixels, output_hidden_states=True).hidden_states
+    assert tower.conv1.bias is None
+    for layers in range(1, 5):
+        assert error(tower.states(pixels, layers), deep[layers]) < 1e-5
+    assert error(tower.states(pixels, 3), deep[-2]) < 1e-5  # what Wan reads
+    assert error(tower.states(pixels), deep[-2]) > 0.1  # and one block more is something else
+
+
+def test_the_tower_of_wan_from_its_config() -> None:
+    with torch.device("meta"):
+        state = VisionTransformer(VIT_H_14).state_dict()
+    assert {value.device.type for value in state.values()} == {"meta"}
+    assert state["positional_embedding"].shape == (257, 1280)
+    assert state["transformer.resblocks.31.attn.in_proj_weight"].shape == (3840, 1280)
+    assert state["transformer.resblocks.0.mlp.c_fc.weight"].shape == (5120, 1280)
+    # OpenCLIP's ViT-H/14 as published: 632 million parameters
+    assert sum(value.numel() for value in state.values()) == 632_076_800

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from vitascope.models.attention import attend
 from vitascope.models.layers import LayerNorm, Linear, compute_dtype, patchify, wide
 
+OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Mean and deviation of the pixels that OpenAI's towers, and most others since, were trained with."""
+
 
 @dataclass(frozen=True)
 class CLIPConfig:
@@ -50,6 +53,26 @@ class CLIPConfig:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
+    @staticmethod
+    def of_images(
+        image: tuple[int, int],
+        patch: int,
+        width: int,
+        layers: int,
+        heads: int,
+        *,
+        ffn: int | None = None,
+        embed: int = 512,
+        quick_gelu: bool = False,
+        mean: tuple[float, float, float] = OPENAI_MEAN,
+        std: tuple[float, float, float] = OPENAI_STD,
+    ) -> CLIPConfig:
+        """The sizes of an image tower that is used without its text tower: build `VisionTransformer` from it, and no `CLIP`."""
+        return CLIPConfig(
+            vocab=0, text_length=0, text_width=1, text_layers=0, text_heads=1, image=image, patch=patch, vision_width=width,
+            vision_layers=layers, vision_heads=heads, vision_ffn=ffn, embed=embed, quick_gelu=quick_gelu, mean=mean, std=std,
+        )  # fmt: skip
+
     @property
     def context_width(self) -> int:
         """How wide a token is in the condition."""
@@ -63,6 +86,10 @@ class CLIPConfig:
             )
         if self.image[0] % self.patch or self.image[1] % self.patch:
             raise ValueError(f"CLIPConfig: patch must divide the image, got patch {self.patch} and image {self.image}")
+
+
+VIT_H_14 = CLIPConfig.of_images((224, 224), 14, 1280, 32, 16, embed=1024)
+"""The image tower whose states Wan's image-to-video models read, after `layers=31` blocks: OpenCLIP's ViT-H/14."""
 
 
 class SelfAttention(nn.Module):

@@ -54,6 +54,16 @@ class DiTConfig:
             raise ValueError("DiTConfig: image_tokens needs image_width, got None")
 
 
+Given = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]
+"""What all blocks are told beside their tokens: time, context, mask, image, rotary table, as `Block.forward` has them."""
+
+
+def embed_patches(x: Tensor, embedding: nn.Conv3d) -> Tensor:
+    """[b c t h w] -> tokens [b l d]: a convolution whose stride is its kernel, as the matrix product it is; in float32."""
+    pt, ph, pw = embedding.kernel_size
+    return wide_linear(patchify(x, (pt, ph, pw)), embedding.weight.flatten(1), embedding.bias)
+
+
 class Block(nn.Module):
     """Self-attention and feed-forward, shifted, scaled and gated by time; between them cross-attention to the text."""
 
@@ -196,16 +206,29 @@ class DiT(nn.Module):
 
         Raises ValueError where shapes do not fit the config.
         """
+        h, given, time, grid = self._begin(x, clock, context, mask, image, concat)
+        for block in self.blocks:
+            h = block(h, *given)
+        return self._end(h, time, grid)
+
+    def _begin(
+        self,
+        x: Tensor,
+        clock: Tensor,
+        context: Tensor,
+        mask: Tensor | None,
+        image: Tensor | None,
+        concat: Tensor | None,
+    ) -> tuple[Tensor, Given, Tensor, tuple[int, int, int]]:
+        """The tokens [b l d], what every block is told beside them, the time's embedding [b f d], the grid of tokens."""
         config = self.config
         if concat is not None:
             x = torch.cat((x, concat.to(x.dtype)), dim=1)
         self._check(x, clock, context, mask, image)
         pt, ph, pw = config.patch
-        tokens = patchify(x, config.patch)
         grid = (x.shape[2] // pt, x.shape[3] // ph, x.shape[4] // pw)
+        h = embed_patches(x, self.patch_embedding)
         rotary = rotary_table(grid, config.width // config.heads, x.device)
-        # The patch embedding, a convolution whose stride is its kernel, as the matrix product it is; in float32.
-        h = wide_linear(tokens, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
         if clock.ndim == 1:
             clock = clock[:, None]
         time = self.time_embedding(sinusoid(clock, config.freq_width))
@@ -213,9 +236,11 @@ class DiT(nn.Module):
         text = self.text_embedding(context)
         if image is not None:
             image = self.img_emb(image)
-        for block in self.blocks:
-            h = block(h, table, text, mask, image, rotary)
-        return unpatchify(self.head(h, time), grid, config.patch)
+        return h, (table, text, mask, image, rotary), time, grid
+
+    def _end(self, h: Tensor, time: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """Tokens [b l d] to the prediction [b out_channels t h w]."""
+        return unpatchify(self.head(h, time), grid, self.config.patch)
 
     def _check(self, x: Tensor, clock: Tensor, context: Tensor, mask: Tensor | None, image: Tensor | None) -> None:
         config, b = self.config, x.shape[0]
