@@ -109,7 +109,7 @@ def test_a_program_brings_its_shift_and_only_where_none_is_asked_for(engine: Eng
 
 
 def test_a_solver_that_the_program_walks_otherwise_is_refused(engine: Engine) -> None:
-    with pytest.raises(BadShot, match="^solver unipc --as comfy: its grid there is not known; take euler, or leave"):
+    with pytest.raises(BadShot, match=r"^solver unipc --as comfy: its grid there is not known; take euler, or leave"):
         engine.prepare(Shot(prompt="a", preset="comfy", solver="unipc"))
     with pytest.raises(BadShot, match="take unipc or dpmpp_2m, or leave"):
         engine.prepare(Shot(prompt="a", preset="official", solver="heun"))

@@ -314,7 +314,7 @@ def wide_tower() -> tuple[VisionTransformer, CLIPVisionModel]:
             patch_size=14,
             hidden_act="gelu",
             layer_norm_eps=1e-5,
-        )  # fmt: skip
+        )
     ).eval()
     wanted = set(other.state_dict())
     state = {}
