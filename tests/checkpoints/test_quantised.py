@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ E4, E5 = torch.float8_e4m3fn, torch.float8_e5m2
 
 
 def saved(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> Weights:
-    save_file(tensors, path, metadata=metadata)
+    save_file({name: value.clone() for name, value in tensors.items()}, path, metadata=metadata)
     return opened(path)
 
 
@@ -209,8 +210,6 @@ def test_gguf_is_what_the_library_says(tmp_path: Path, kind: str) -> None:
     assert torch.equal(weights["half"], random(3, 2).half())
     assert torch.equal(weights["patch_embedding.weight"], random(2, 4, 1, 2, 2).half())
     assert weights.metadata["general.name"] == "twin"
-    with pytest.raises(AssertionError):
-        assert torch.equal(weights[name].float().flip(0), torch.from_numpy(truth))
 
 
 def test_blocks_survive_joining_and_renaming(tmp_path: Path) -> None:
@@ -285,6 +284,6 @@ def test_a_damaged_gguf_is_read_or_refused(
 
 def test_without_the_library_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(tmp_path / "x.gguf")
-    monkeypatch.setitem(__import__("sys").modules, "gguf", None)
+    monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(BadModel, match=r'pip install "vitascope\[wan\]"'):
         opened(tmp_path / "x.gguf")
