@@ -154,7 +154,7 @@ def decoding(config: VAEConfig, height: int, width: int, bytes_: int = 4) -> Dec
         start = inputs // 2 if i > 0 and not config.residual else inputs
         held = t * area * inputs if config.residual else 0
         for j in range(config.blocks + 1):
-            walk.block(t, area, start if j == 0 else outputs, outputs, held)
+            walk.block(t, area, start if j == 0 else outputs, outputs, held if j else 0)
         if i == len(doubles):
             break
         final = outputs if config.residual else outputs // 2
@@ -163,8 +163,9 @@ def decoding(config: VAEConfig, height: int, width: int, bytes_: int = 4) -> Dec
             walk.moment(held + (2 * t + 4) * area * outputs + 2 * 2 * t * area * outputs)
             walk.work(outputs, 2.0 * t * area * outputs * 2 * outputs * 3)
             t *= 2
-        shortcut = 3 * t * 4 * area * final if config.residual else 0  # the level's input, enlarged, and the sum
-        walk.moment(held + t * area * outputs + t * 4 * area * final + shortcut)
+        walk.moment(held + t * area * outputs + t * 4 * area * final)
+        if config.residual:  # the level's input, enlarged, and the sum
+            walk.moment(held + 3 * t * 4 * area * final)
         walk.work(outputs, 2.0 * t * 4 * area * 4 * outputs * final)
         area *= 4
     pixels = config.pixels * config.patch**2
@@ -180,10 +181,11 @@ def encoding(config: VAEConfig, height: int, width: int, bytes_: int = 4) -> Dec
     t, scale = config.stride[0], 4 ** len(config.temporal)
     area = height * width * scale
     walk.conv(t, area, config.pixels * config.patch**2, widths[0], 0)
+    first = t * area * widths[0]  # what the encoder's caller of its levels holds while they run
     for i, (inputs, outputs) in enumerate(pairwise(widths)):
-        held = t * area * inputs if config.residual else 0
+        held = first + (t * area * inputs if config.residual and i else 0)
         for j in range(config.blocks):
-            walk.block(t, area, inputs if j == 0 else outputs, outputs, held)
+            walk.block(t, area, inputs if j == 0 else outputs, outputs, held if i or j else 0)
         if i == len(config.temporal):
             break
         walk.moment(held + 2.2 * t * area * outputs)
