@@ -23,6 +23,7 @@ from vitascope.physics.guidance import guide
 from vitascope.physics.noise import Noise
 from vitascope.physics.solvers import SOLVERS, Step
 from vitascope.physics.times import shifted
+from vitascope.planning import Ask, activations, free_memory, of_clip
 from vitascope.recipe import Recipe
 from vitascope.shot import Shot
 from vitascope.text import ClipText
@@ -98,7 +99,7 @@ class Engine:
         """The shot with every field filled, its seed drawn, checked against this model. Raises BadShot before any work."""
         full = shot.filled(self.defaults).seeded()
         shape = self.latent_shape(full)
-        need, free = memory(self.recipe, shape), free_memory(self.device)
+        need, free = memory(self.recipe, shape, shot.image is not None), free_memory(self.device)
         if free is not None and need > free:
             raise BadShot(
                 f"{full.frames} frames of {full.width}x{full.height}: this takes about {need / 2**30:.1f} GiB of memory and "
@@ -321,33 +322,16 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def memory(recipe: Recipe, shape: tuple[int, ...]) -> int:
+def memory(recipe: Recipe, shape: tuple[int, ...], own_clock: bool = False) -> int:
     """A forecast, in bytes, of what making a latent of `shape` takes at its peak, weights apart.
 
-    The network: two guided rows of tokens, each with its residual, q, k, v and the wide hidden layer in float32. The codec: the
-    widest layer's chunk of frames at full size, three times over. The film itself, as bytes.
+    Two guided rows of tokens through the network, or the codec's fullest chunk, whichever is more; and the film itself, as
+    bytes. own_clock: the first latent frame is given, and has a clock of its own.
     """
-    net, codec = recipe.network, recipe.codec
-    _, time, height, width = shape
-    tokens = time * (height // net.patch[1]) * (width // net.patch[2])
-    walk = 2 * tokens * (6 * net.width + 2 * net.ffn) * 4
-    rows, columns = height * codec.stride[1] // codec.patch, width * codec.stride[2] // codec.patch
-    chunk = 3 * codec.stride[0] * rows * columns * (codec.decoder_base or codec.base) * codec.mults[0] * 4
-    film = (1 + (time - 1) * codec.stride[0]) * height * codec.stride[1] * width * codec.stride[2] * 3
-    return walk + chunk + film
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes free on the device, or None where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    table = Path("/proc/meminfo")
-    if not table.is_file():
-        return None
-    for line in table.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
+    sizes = of_clip(recipe.name, recipe.network, recipe.codec, recipe.text)
+    (time, rows, columns), (_, t, h, w) = recipe.codec.stride, shape
+    need = activations(sizes, Ask(1 + (t - 1) * time, h * rows, w * columns, own_clock=own_clock), rows=2)
+    return max(need["walk"], need["decode"]) + need["film"]
 
 
 def _alike(shots: Sequence[Shot], names: Sequence[str]) -> None:

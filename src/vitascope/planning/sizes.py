@@ -60,6 +60,8 @@ class Sizes:
     hints: int = 0
     stored: int | None = None
     """Bytes that a weight takes where it is not what the plan's dtype says (our bundles: 4, computing in bf16)."""
+    codec_bytes: int = 4
+    """Of a number in the codec while it computes: Wan's runs in float32, ours in bf16."""
 
     @property
     def block_parameters(self) -> int:
@@ -122,7 +124,7 @@ def of_clip(name: str, network: DiTConfig, codec: VAEConfig, clip: CLIPConfig) -
         w, clip.text_layers, clip.text_heads, w // clip.text_heads, clip.text_ffn or 4 * w, clip.text_length,
         vocab=clip.vocab, extra=extra,
     )  # fmt: skip
-    return Sizes(name, network, codec, tower, clip.text_length, stored=4)
+    return Sizes(name, network, codec, tower, clip.text_length, stored=4, codec_bytes=2)
 
 
 def _shapes() -> dict[str, Sizes]:
