@@ -20,6 +20,8 @@ from vitascope.models.dit import Block, DiTConfig
 from vitascope.models.vae import ResidualBlock, VAEConfig
 from vitascope.planning.sizes import Sizes
 
+Clock = Callable[[], float]
+
 LONG_ENOUGH = 0.15
 """Seconds that a measurement lasts at least, unless the film itself is shorter."""
 LONGEST_KEYS = 16_384
@@ -80,17 +82,29 @@ def free_memory(device: torch.device) -> int | None:
 _known: dict[object, Pace] = {}
 
 
-def measured(sizes: Sizes, frames: int, height: int, width: int, device: torch.device, dtype: torch.dtype) -> Pace:
-    """How fast this machine computes this film, found by computing a small part of it; once for a process."""
+def measured(
+    sizes: Sizes,
+    frames: int,
+    height: int,
+    width: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    clock: Clock = time.perf_counter,
+) -> Pace:
+    """How fast this machine computes this film, found by computing a small part of it; once for a process.
+
+    clock: what seconds are; `time.process_time`, where a busy machine is to be measured as if it were idle.
+    """
     tokens = sizes.tokens(frames, height, width)
-    key = (sizes, frames, height, width, device, dtype, torch.get_num_threads())
+    key = (sizes, frames, height, width, device, dtype, torch.get_num_threads(), clock)
+    timer = _Timer(device, clock)
     if key not in _known:
         with torch.no_grad():
-            attention = _attention(sizes.network, tokens, device, dtype)
-            linear = _block(sizes, tokens, device, dtype, attention)
+            attention = _attention(sizes.network, tokens, timer, dtype)
+            linear = _block(sizes, tokens, timer, dtype, attention)
             kind = dtype if sizes.codec_bytes < 4 else torch.float32
-            convolution = _codec(sizes.codec, *sizes.latent(frames, height, width)[1:], device, kind)
-        _known[key] = Pace(linear, attention, convolution, _copying(device))
+            convolution = _codec(sizes.codec, *sizes.latent(frames, height, width)[1:], timer, kind)
+        _known[key] = Pace(linear, attention, convolution, _copying(timer))
     return _known[key]
 
 
@@ -108,35 +122,38 @@ def reading(path: Path, most: int = 1 << 27) -> float:
     return done / max(taken, 1e-9)
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Of one run, the faster of two."""
-    best = math.inf
-    for _ in range(2):
-        _finished(device)
-        started = time.perf_counter()
-        work()
-        _finished(device)
-        best = min(best, time.perf_counter() - started)
-    return best
+@dataclass(frozen=True)
+class _Timer:
+    device: torch.device
+    clock: Clock
 
+    def seconds(self, work: Callable[[], object]) -> float:
+        """Of one run, the faster of two."""
+        best = math.inf
+        for _ in range(2):
+            self._finish()
+            started = self.clock()
+            work()
+            self._finish()
+            best = min(best, self.clock() - started)
+        return best
 
-def _finished(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    def growing(self, run: Callable[[int], Callable[[], object]], start: int, most: int) -> tuple[int, float]:
+        """The size at which a run lasts long enough, or the largest, and its seconds; each run warms up the next."""
+        size = min(start, most)
+        while True:
+            work = run(size)
+            work()
+            taken = self.seconds(work)
+            if taken >= LONG_ENOUGH or size >= most:
+                return size, taken
+            size = min(most, max(2 * size, min(8 * size, int(size * LONG_ENOUGH / max(taken, 1e-6)))))
 
-
-def _growing(run: Callable[[int], Callable[[], object]], start: int, most: int, device: torch.device) -> tuple[int, float]:
-    """The size at which a run lasts long enough, or the largest, and how long it lasts; each run warms up the next."""
-    size = min(start, most)
-    while True:
-        work = run(size)
-        work()
-        taken = _seconds(work, device)
-        if taken >= LONG_ENOUGH or size >= most:
-            return size, taken
-        size = min(most, max(2 * size, min(8 * size, int(size * LONG_ENOUGH / max(taken, 1e-6)))))
+    def _finish(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
 
 
 def _constant(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -147,19 +164,20 @@ def _constant(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn
     return module
 
 
-def _attention(config: DiTConfig, tokens: int, device: torch.device, dtype: torch.dtype) -> float:
+def _attention(config: DiTConfig, tokens: int, timer: _Timer, dtype: torch.dtype) -> float:
+    device = timer.device
     keys, head = min(tokens, LONGEST_KEYS), config.width // config.heads
     k = torch.full((1, config.heads, keys, head), 0.1, device=device, dtype=dtype)
 
     def run(rows: int) -> Callable[[], Tensor]:
         return lambda: attend(k[:, :, :rows], k, k)
 
-    rows, taken = _growing(run, 64, keys, device)
+    rows, taken = timer.growing(run, 64, keys)
     return 4.0 * rows * keys * config.width / taken
 
 
-def _block(sizes: Sizes, tokens: int, device: torch.device, dtype: torch.dtype, attention: float) -> float:
-    config, d = sizes.network, sizes.network.width
+def _block(sizes: Sizes, tokens: int, timer: _Timer, dtype: torch.dtype, attention: float) -> float:
+    config, d, device = sizes.network, sizes.network.width, timer.device
     with torch.device("meta"):
         empty = Block(config)
     block = _constant(empty, device, dtype)
@@ -173,18 +191,18 @@ def _block(sizes: Sizes, tokens: int, device: torch.device, dtype: torch.dtype, 
         turns = torch.full((count, d // config.heads // 2, 2), 0.7, device=device)
         return lambda: block(x, time_, context, None, image, turns)
 
-    count, taken = _growing(run, 64, tokens, device)
+    count, taken = timer.growing(run, 64, tokens)
     flops = 2.0 * count * (6 * d * d + 2 * d * config.ffn) + 4.0 * told * d * d
     rest = taken - 4.0 * count**2 * d / attention
     return (flops + 4.0 * count * told * d) / max(rest, 0.2 * taken)
 
 
 def _codec(
-    config: VAEConfig, height: int, width: int, device: torch.device, dtype: torch.dtype
+    config: VAEConfig, height: int, width: int, timer: _Timer, dtype: torch.dtype
 ) -> dict[int, float]:
     base = config.decoder_base or config.base
     found: dict[int, float] = {}
-    frames = config.stride[0]
+    device, frames = timer.device, config.stride[0]
     for level, mult in enumerate(reversed(config.mults)):
         features = base * mult
         if features in found:
@@ -199,20 +217,21 @@ def _codec(
             x = torch.full((1, frames, max(1, area // across), across, features), 0.1, device=device, dtype=dtype)
             return lambda: block(x)
 
-        area, taken = _growing(run, 256, rows * columns, device)
+        area, taken = timer.growing(run, 256, rows * columns)
         across = min(columns, max(8, math.isqrt(area)))
         done = max(1, area // across) * across
         found[features] = 2 * 2.0 * frames * done * features**2 * 27 / taken
     return found
 
 
-def _copying(device: torch.device) -> float:
+def _copying(timer: _Timer) -> float:
+    device = timer.device
     if device.type == "cpu":
         return math.inf
     here_ = torch.empty(1 << 26, dtype=torch.uint8, pin_memory=device.type == "cuda")
     there = torch.empty(1 << 26, dtype=torch.uint8, device=device)
     there.copy_(here_)
-    return (1 << 26) / _seconds(lambda: there.copy_(here_), device)
+    return (1 << 26) / timer.seconds(lambda: there.copy_(here_))
 
 
 def best_dtype(device: torch.device) -> torch.dtype:
@@ -226,7 +245,7 @@ def best_dtype(device: torch.device) -> torch.dtype:
     for dtype in (torch.float32, torch.bfloat16):
         b = a.to(dtype)
         b @ b
-        taken[dtype] = _seconds(lambda b=b: b @ b, device)
+        taken[dtype] = _Timer(device, time.perf_counter).seconds(lambda b=b: b @ b)
     return torch.bfloat16 if taken[torch.bfloat16] < 1.5 * taken[torch.float32] else torch.float32
 
 
