@@ -106,7 +106,13 @@ def run(path: Path, sizes: Sizes, ask: Ask, streamed: bool, clock: Callable[[], 
     peak = _status("VmHWM")
     if stream is not None:
         stream.close()
-    told = {"seconds": min(taken), "first": taken[0], "load": loaded, "loading": highest - before, "memory": peak - before}
+    told = {
+        "seconds": min(taken),
+        "first": taken[0],
+        "load": loaded,
+        "loading": highest - before,
+        "memory": peak - before,
+    }
     return told | {"anonymous": _status("RssAnon"), "all": peak, "finite": float(bool(torch.isfinite(made).all()))}
 
 
@@ -127,7 +133,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--streamed", action="store_true", help="block by block from the file")
     parser.add_argument("--holes", action="store_true", help="weights of zeros, in a file that takes no room")
-    parser.add_argument("--busy", action="store_true", help="count the processor's seconds: for a machine that others use")
+    parser.add_argument(
+        "--busy", action="store_true", help="count the processor's seconds: for a machine that others use"
+    )
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     sizes = shape(asked.shape)
@@ -141,7 +149,9 @@ def main() -> None:
     pace = measured(sizes, ask.frames, ask.height, ask.width, machine.device, TYPE, clock)
     made = plan(sizes, ask, machine, pace=pace, dtype=TYPE, offload="disk" if asked.streamed else "component")
     walk = next(stage for stage in made.stages if stage.name == "walk")
-    ran = subprocess.run([sys.executable, "-m", __spec__.name, *sys.argv[1:], "--alone"], check=True, capture_output=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", __spec__.name, *sys.argv[1:], "--alone"], check=True, capture_output=True
+    )
     _show(json.loads(ran.stdout), walk.memory, walk.seconds or 0.0, f"{made.model}, {made.film}, {made.tokens} tokens")
 
 

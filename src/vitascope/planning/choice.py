@@ -168,7 +168,9 @@ class _Way:
 
 def _ways(machine: Machine, ask: Ask, offload: Offload | None) -> Iterator[_Way]:
     """Fastest first. On a CPU the weights on the device are those in memory, so `block` has nowhere to come from."""
-    kinds: tuple[Offload, ...] = ("none", "component", "disk") if machine.cpu else ("none", "component", "block", "disk")
+    kinds: tuple[Offload, ...] = (
+        ("none", "component", "disk") if machine.cpu else ("none", "component", "block", "disk")
+    )
     for kind in kinds:
         if offload in (None, kind):
             for rows in (2, 1) if ask.guided else (1,):
@@ -258,16 +260,16 @@ _WAITING: Mapping[str, str] = {
 }
 
 
-def _reasons(
-    sizes: Sizes, ask: Ask, machine: Machine, way: _Way, dtype: torch.dtype, made: Plan
-) -> Iterator[str]:
+def _reasons(sizes: Sizes, ask: Ask, machine: Machine, way: _Way, dtype: torch.dtype, made: Plan) -> Iterator[str]:
     stored = f", from weights of {8 * sizes.stored} bits" if sizes.stored else ""
     yield f"{DTYPES[dtype]}: matrix products in {8 * dtype.itemsize} bits{stored}; what lies between them in float32"
     yield f"offload {way.offload}: {_WAITING[way.offload]}"
     if ask.guided and way.rows == 1:
         yield "the prompt and its negative go one after the other, since both at once do not fit"
     if machine.free is not None:
-        room = f"the fullest moment takes {gib(made.memory + (made.other if machine.cpu else 0))} of {gib(machine.free)}"
+        room = (
+            f"the fullest moment takes {gib(made.memory + (made.other if machine.cpu else 0))} of {gib(machine.free)}"
+        )
         yield f"memory: {room} free on {machine.device}"
     if not machine.cpu:
         yield f"memory: {gib(made.other)} in the computer's own memory"
@@ -276,7 +278,9 @@ def _reasons(
 def _refusal(sizes: Sizes, ask: Ask, machine: Machine, dtype: torch.dtype, offload: Offload | None) -> str:
     least = [_planned(sizes, ask, machine, way, dtype, None, None) for way in _ways(machine, ask, offload)]
     if not least:
-        return f"offload {offload} on {machine.device}: weights are in its memory already; choose none, component or disk."
+        return (
+            f"offload {offload} on {machine.device}: weights are in its memory already; choose none, component or disk."
+        )
     best = min(least, key=lambda made: made.memory)
     need, free = best.memory + (best.other if machine.cpu else 0), machine.free
     place = f"on {machine.device}"
@@ -291,7 +295,10 @@ def _way_out(sizes: Sizes, ask: Ask, machine: Machine, dtype: torch.dtype, offlo
     """What would fit: another way of offloading; else fewer frames, else a smaller picture."""
 
     def fits(other: Ask, kind: Offload | None = offload) -> bool:
-        return any(_fits(_planned(sizes, other, machine, way, dtype, None, None), machine) for way in _ways(machine, other, kind))
+        return any(
+            _fits(_planned(sizes, other, machine, way, dtype, None, None), machine)
+            for way in _ways(machine, other, kind)
+        )
 
     if offload is not None:
         for way in _ways(machine, ask, None):

@@ -197,9 +197,7 @@ def _block(sizes: Sizes, tokens: int, timer: _Timer, dtype: torch.dtype, attenti
     return (flops + 4.0 * count * told * d) / max(rest, 0.2 * taken)
 
 
-def _codec(
-    config: VAEConfig, height: int, width: int, timer: _Timer, dtype: torch.dtype
-) -> dict[int, float]:
+def _codec(config: VAEConfig, height: int, width: int, timer: _Timer, dtype: torch.dtype) -> dict[int, float]:
     base = config.decoder_base or config.base
     found: dict[int, float] = {}
     device, frames = timer.device, config.stride[0]

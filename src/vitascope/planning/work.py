@@ -66,8 +66,10 @@ def network_memory(
     plain = cpu and bytes_ == 2
     scores = 2 * 2 * max(SCORES, rows * config.heads * tokens) if plain else 0
     scores = min(scores, 4 * rows * config.heads * tokens * tokens)
-    # `attend` on q, k and v: in the plain form q scaled, the pieces and the whole; batches are copied for the product
-    answer = (3 + (2 if rows > 1 else 0)) * bytes_ * u + scores if plain else 2 * bytes_ * u
+    # `attend`, beside q, k and v. In the plain form: q scaled, two sets of scores, the pieces of the answer, and v once more
+    # where there are rows to join for the product; in the end the pieces and the whole.
+    pieces = (3 if rows > 1 else 2) * bytes_ * u + scores
+    answer = max(pieces, 3 * bytes_ * u + scores // 2) if plain else 2 * bytes_ * u
     heads = 4 * u if cpu else 8 * u  # turning by position: one product of complex numbers, or its parts
     x, both = 4 * u, 8 * u  # the stream; and the one that the block was given, which its caller holds until the end
     moments = {
@@ -78,7 +80,7 @@ def network_memory(
         "feed-forward": both + 4 * u + 2 * bytes_ * f,
         "the sum after it": both + 8 * u,
     }
-    steady = rows * (sizes.text_tokens * config.width * (bytes_ + 4) + tokens * (config.width // config.heads) * 4)
+    steady = rows * (sizes.text_tokens * config.width * bytes_ + tokens * (config.width // config.heads) * 4)
     if frames > 1:
         steady += 4 * 6 * u
     if sizes.hints:
@@ -210,7 +212,9 @@ def codec_parameters(config: VAEConfig) -> int:
     down = [config.base * m for m in (1, *config.mults)]
     up = [base * m for m in (config.mults[-1], *reversed(config.mults))]
     total = 2 * config.z * (2 * config.z + 1) + config.z * (config.z + 1)
-    total += _conv(config.pixels * config.patch**2, down[0]) + _middle(down[-1]) + down[-1] + _conv(down[-1], 2 * config.z)
+    total += (
+        _conv(config.pixels * config.patch**2, down[0]) + _middle(down[-1]) + down[-1] + _conv(down[-1], 2 * config.z)
+    )
     total += _conv(config.z, up[0]) + _middle(up[0]) + up[-1] + _conv(up[-1], config.pixels * config.patch**2)
     for i, (inputs, outputs) in enumerate(pairwise(down)):
         total += _blocks(inputs, outputs, config.blocks)
