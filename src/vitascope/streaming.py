@@ -57,7 +57,9 @@ class Streamed:
         self._source = _Source(weights, torch.device(device), dtype, forget)
         self._outside = [name for name in wanted if not name.startswith(tuple(f"{b}." for b in self._blocks))]
         self._absent = {name: _own(module, name) for name in self._outside}
-        _put(module, self._source.fetch("", self._outside).tensors)
+        outside = self._source.fetch("", self._outside)
+        self._source.await_(outside)
+        _put(module, outside.tensors)
         self._parts = {name: list(block.state_dict()) for name, block in self._blocks.items()}
         self._empty = {name: {p: _own(block, p) for p in self._parts[name]} for name, block in self._blocks.items()}
         # What runs after what: as they are listed at first, as they were seen to run from then on.
@@ -86,6 +88,7 @@ class Streamed:
             hook.remove()
         self._hooks = []
         self._thread.shutdown()
+        self._source.settle()
         _put(self.module, self._absent)
         self._source.shelf.clear()
 
@@ -140,7 +143,7 @@ def visiting(
     the module is on the meta device and its tensors come from there, as `dtype`. Raises BadModel where names or shapes
     do not agree.
     """
-    state = module.state_dict(keep_vars=True)
+    state, source = module.state_dict(keep_vars=True), None
     if weights is None:
         at = torch.device(device)
         names = [*state, *(n for n, _ in module.named_buffers() if n not in state)]
@@ -151,12 +154,16 @@ def visiting(
             raise ValueError("visiting: weights need a dtype, got None")
         agree({k: v.shape for k, v in state.items()}, {k: weights[k].shape for k in weights}, origin="these weights")
         before = {name: _own(module, name) for name in state}
-        inside = _Source(weights, torch.device(device), dtype, False).fetch("", list(state)).tensors
+        source = _Source(weights, torch.device(device), dtype, False)
+        slot = source.fetch("", list(state))
+        source.await_(slot)
+        inside = slot.tensors
     _put(module, inside)
-    del inside
     try:
         yield module
     finally:
+        if source is not None:
+            source.settle()
         _put(module, before)
 
 
@@ -222,6 +229,11 @@ class _Source:
             slot.read = slot.read or torch.cuda.Event()
             slot.read.record(torch.cuda.current_stream(self.device))
         self.shelf.setdefault(_signature(slot.tensors), []).append(slot)
+
+    def settle(self) -> None:
+        """Wait until the device has done all that was asked of it: room made on one stream may then be let go of."""
+        if self.stream is not None:
+            torch.cuda.synchronize(self.device)
 
     def _room(self, sources: Mapping[str, Tensor], kinds: Mapping[str, torch.dtype]) -> _Slot:
         key = tuple((name, tuple(source.shape), kinds[name]) for name, source in sources.items())

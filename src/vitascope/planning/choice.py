@@ -55,6 +55,7 @@ class Ask:
     """Whether the first latent frame has a clock of its own, as in our models that begin with a picture."""
 
     def told(self) -> str:
+        """Its shape in words."""
         return f"{self.frames} frames of {self.width}x{self.height}"
 
 

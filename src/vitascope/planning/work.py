@@ -6,7 +6,6 @@ watches. What is counted is the largest sum of tensors that are alive at one mom
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING
 from vitascope.planning.sizes import Sizes, Tower
 
 if TYPE_CHECKING:
-    from vitascope.models.dit import DiTConfig
     from vitascope.models.vae import VAEConfig
 
 SCORES = 1 << 24
@@ -80,22 +78,16 @@ def network_memory(
         "feed-forward": both + 4 * u + 2 * bytes_ * f,
         "the sum after it": both + 8 * u,
     }
-    steady = rows * (sizes.text_tokens * config.width * bytes_ + tokens * (config.width // config.heads) * 4)
+    given = config.in_channels * config.patch[0] * config.patch[1] * config.patch[2]  # a token, before it is embedded
+    steady = 4 * rows * tokens * given + rows * (
+        sizes.text_tokens * config.width * bytes_ + tokens * (config.width // config.heads) * 4
+    )
     if frames > 1:
         steady += 4 * 6 * u
     if sizes.hints:
         steady += sizes.hints * bytes_ * u + 4 * u
     weights = 4 * 6 * config.width**2 if narrow else 0  # the widest of the maps that run in float32, widened
     return steady + max(max(moments.values()), weights)
-
-
-@dataclass(frozen=True)
-class Level:
-    """The convolutions of the codec at one size of picture."""
-
-    width: int
-    flops: float
-    """For a chunk of one later latent frame."""
 
 
 @dataclass
@@ -260,16 +252,3 @@ def tower_memory(tower: Tower, tokens: int, bytes_: int) -> int:
     inner = tower.heads * tower.head
     attention = 4 * bytes_ * tokens * inner + 2 * 4 * tower.heads * tokens**2
     return 3 * 4 * tokens * tower.width + max(attention, 3 * bytes_ * tokens * tower.ffn)
-
-
-def chunks(sizes: Sizes, frames: int) -> Iterator[float]:
-    """The share of a later latent frame's work in each latent frame: the first is one frame of pixels, not `stride[0]`."""
-    latent = 1 + (frames - 1) // sizes.codec.stride[0]
-    yield 1 / sizes.codec.stride[0]
-    yield from (1.0 for _ in range(latent - 1))
-
-
-def per_block(config: DiTConfig, tokens: int) -> float:
-    """Operations of one block on a row of `tokens`, self-attention apart."""
-    d = config.width
-    return 2.0 * tokens * (6 * d * d + 2 * d * config.ffn)
