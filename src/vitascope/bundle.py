@@ -24,10 +24,11 @@ from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
 from vitascope.errors import BadModel, BadRecipe
 from vitascope.media import fitted
-from vitascope.models.dit import DiT, DiTConfig
+from vitascope.models.dit import DiT
 from vitascope.models.outline import outlined
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
+from vitascope.planning import Sizes, of_clip
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
 from vitascope.system import Guides
@@ -69,9 +70,9 @@ class System:
         return self.recipe.video.model_dump() | self.recipe.defaults.model_dump()
 
     @property
-    def network(self) -> DiTConfig:
-        """The sizes of its network."""
-        return self.recipe.network
+    def sizes(self) -> Sizes:
+        """What it is made of, in numbers."""
+        return sizes(self.recipe)
 
     @property
     def takes(self) -> frozenset[str]:
@@ -107,6 +108,11 @@ class System:
             module.eval().requires_grad_(False)
         self.codec.autocast = self.diffusion.autocast = autocast
         return self
+
+
+def sizes(recipe: Recipe) -> Sizes:
+    """What a recipe's system is made of, in numbers, for whoever plans."""
+    return of_clip(recipe.name, recipe.network, recipe.codec, recipe.text)
 
 
 def build(recipe: Recipe, words: Words) -> System:

@@ -93,26 +93,30 @@ class VideoCodec(nn.Module):
 
         Raises BadShot where the codec, or a network that joins latents in patches, cannot make this size.
         """
-        step, *_ = self.stride
-        if frames < 1 or (frames - 1) % step:
-            below = max(1, frames - (frames - 1) % step)
-            raise BadShot(
-                f"{frames} frames: this codec takes 1 + {step}k frames; the nearest are {below} and {below + step}."
-            )
-        for asked, name, stride, join in (
-            (height, "height", self.stride[1], patch[1]),
-            (width, "width", self.stride[2], patch[2]),
-        ):
-            whole = stride * join
-            if asked < whole or asked % whole:
-                below = max(whole, asked - asked % whole)
-                raise BadShot(
-                    f"{name} {asked}: this model makes multiples of {whole} pixels; the nearest are {below} and {below + whole}."
-                )
-        return (self.channels, 1 + (frames - 1) // step, height // self.stride[1], width // self.stride[2])
+        return latent_shape(self.config, frames, height, width, patch)
 
     def _cast(self, x: Tensor) -> torch.autocast:
         return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.autocast)
+
+
+def latent_shape(
+    config: VAEConfig, frames: int, height: int, width: int, patch: tuple[int, int, int] = (1, 1, 1)
+) -> tuple[int, ...]:
+    """The shape [c t' h' w'] of a video's latent, from the codec's sizes alone. Raises BadShot as the codec does."""
+    step, down, right = config.stride
+    if frames < 1 or (frames - 1) % step:
+        below = max(1, frames - (frames - 1) % step)
+        raise BadShot(
+            f"{frames} frames: this codec takes 1 + {step}k frames; the nearest are {below} and {below + step}."
+        )
+    for asked, name, stride, join in ((height, "height", down, patch[1]), (width, "width", right, patch[2])):
+        whole = stride * join
+        if asked < whole or asked % whole:
+            below = max(whole, asked - asked % whole)
+            raise BadShot(
+                f"{name} {asked}: this model makes multiples of {whole} pixels; the nearest are {below} and {below + whole}."
+            )
+    return (config.z, 1 + (frames - 1) // step, height // down, width // right)
 
 
 def _column(values: Tensor) -> Tensor:

@@ -18,13 +18,12 @@ from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
 from vitascope.errors import BadModel, BadShot, nearest
 from vitascope.media import Video, interpolate, interpolation
-from vitascope.models.dit import DiTConfig
-from vitascope.models.vae import VAEConfig
 from vitascope.physics.field import Field
 from vitascope.physics.guidance import guide
 from vitascope.physics.noise import Noise
 from vitascope.physics.solvers import SOLVERS, Step
 from vitascope.physics.times import shifted
+from vitascope.planning import Ask, Sizes, activations, free_memory
 from vitascope.presets import PRESETS, start
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
@@ -110,8 +109,9 @@ class Engine:
         full = shot.filled(defaults).seeded()
         if full.preset:
             PRESETS[full.preset].grid(full)
-        shape = self.latent_shape(full)
-        need, free = memory(self.system.network, self.codec.config, shape), free_memory(self.device)
+        self.latent_shape(full)
+        beginning = given is not None and given.image is not None
+        need, free = memory(self.system.sizes, full, own_clock=beginning), free_memory(self.device)
         if free is not None and need > free:
             raise BadShot(
                 f"{full.frames} frames of {full.width}x{full.height}: this takes about {need / 2**30:.1f} GiB of memory and "
@@ -122,7 +122,7 @@ class Engine:
     def latent_shape(self, shot: Shot) -> tuple[int, ...]:
         """[c t' h' w'] of a prepared shot's latent."""
         frames, height, width = (_known(shot, name) for name in ("frames", "height", "width"))
-        return self.codec.latent_shape(frames, height, width, self.system.network.patch)
+        return self.codec.latent_shape(frames, height, width, self.system.sizes.network.patch)
 
     def warnings(self, shot: Shot) -> list[str]:
         """What the model will not heed of a shot's words, a sentence each."""
@@ -354,32 +354,15 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def memory(net: DiTConfig, codec: VAEConfig, shape: tuple[int, ...]) -> int:
-    """A forecast, in bytes, of what making a latent of `shape` takes at its peak, weights apart.
+def memory(sizes: Sizes, shot: Shot, own_clock: bool = False) -> int:
+    """A forecast, in bytes, of what making a prepared shot takes at its peak, weights apart.
 
-    The network: two guided rows of tokens, each with its residual, q, k, v and the wide hidden layer in float32. The codec: the
-    widest layer's chunk of frames at full size, three times over. The film itself, as bytes.
+    Two guided rows of tokens through the network, or the codec's fullest chunk, whichever is more; and the film itself, as
+    bytes. own_clock: the first latent frame is given, and has a clock of its own.
     """
-    _, time, height, width = shape
-    tokens = time * (height // net.patch[1]) * (width // net.patch[2])
-    walk = 2 * tokens * (6 * net.width + 2 * net.ffn) * 4
-    rows, columns = height * codec.stride[1] // codec.patch, width * codec.stride[2] // codec.patch
-    chunk = 3 * codec.stride[0] * rows * columns * (codec.decoder_base or codec.base) * codec.mults[0] * 4
-    film = (1 + (time - 1) * codec.stride[0]) * height * codec.stride[1] * width * codec.stride[2] * 3
-    return walk + chunk + film
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes free on the device, or None where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    table = Path("/proc/meminfo")
-    if not table.is_file():
-        return None
-    for line in table.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
+    frames, height, width = (_known(shot, name) for name in ("frames", "height", "width"))
+    need = activations(sizes, Ask(frames, height, width, own_clock=own_clock), rows=2)
+    return max(need["walk"], need["decode"]) + need["film"]
 
 
 def _alike(shots: Sequence[Shot], names: Sequence[str]) -> None:

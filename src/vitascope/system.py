@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
-from vitascope.models.dit import DiTConfig
+from vitascope.planning import Sizes
 from vitascope.shot import Given, Shot
 from vitascope.text import TextEncoder
 
@@ -44,8 +44,8 @@ class System(Protocol):
         ...
 
     @property
-    def network(self) -> DiTConfig:
-        """The sizes of its network."""
+    def sizes(self) -> Sizes:
+        """What it is made of, in numbers, for whoever plans."""
         ...
 
     @property

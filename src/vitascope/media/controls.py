@@ -42,7 +42,9 @@ def control(path: Name, frames: int, height: int, width: int, fps: float | None 
         return _sequence(found, frames, height, width)
     if _is_picture(found):
         if frames > 1:
-            raise BadMedia(f"{path}: it is one picture and {frames} frames are wanted; give a film, or a folder of pictures.")
+            raise BadMedia(
+                f"{path}: it is one picture and {frames} frames are wanted; give a film, or a folder of pictures."
+            )
         return fitted(picture(path), height, width)[None]
     return _window(path, frames, height, width, fps)
 

@@ -1,0 +1,174 @@
+"""vitascope plan: what a film would take on this machine, and how it would be made."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from vitascope.cli.flags import BadCommand, Flag, Real, Text, Whole
+from vitascope.cli.generate import chosen_device
+from vitascope.errors import nearest
+from vitascope.shot import Shot
+
+if TYPE_CHECKING:
+    from vitascope.planning import Plan, Sizes
+
+WAN = {"frames": 81, "height": 480, "width": 832, "steps": 50, "guidance": 5.0, "solver": "unipc", "shift": 5.0}
+"""What is asked of Wan 2.1 where nothing is said (wan.md 7.5)."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """Tell what a film would take here: operations, memory and time at each stage, and how it would be made to fit.
+
+    vitascope plan --frames 81
+
+    vitascope plan --shape wan-14b --height 720 --width 1280 --no-measure
+
+    Nothing of the model is loaded. To tell the time, a small part of the work is done, for a second or two.
+    """
+
+    model: Annotated[Text, tyro.conf.arg(help_behavior_hint="")] = None
+    """A shipped model's name or a bundle's folder."""
+    shape: Text = None
+    """Instead of a model, a published shape: wan-1.3b, wan-14b, wan-i2v-14b, wan-flf2v-14b, wan-vace-1.3b, wan-vace-14b."""
+    frames: Whole = None
+    """How many frames; as the model prefers if not given, here and below."""
+    height: Whole = None
+    """Height in pixels."""
+    width: Whole = None
+    """Width in pixels."""
+    steps: Whole = None
+    """How many steps the solver takes."""
+    solver: Text = None
+    """Who walks the field."""
+    guidance: Real = None
+    """How strongly the prompt is followed; at 1 the network is asked half as often."""
+    begins: Flag = False
+    """Whether the film begins with a picture."""
+    dtype: Text = None
+    """bf16, fp16 or fp32; what this machine is fastest in if not given."""
+    offload: Text = None
+    """none, component, block or disk: where weights wait; the fastest that fits if not given."""
+    device: Text = None
+    """auto, cpu, cuda, cuda:1 or mps."""
+    no_measure: Flag = False
+    """Do no work to tell the time; then there is no time."""
+    json: Flag = False
+    """As JSON, for a program to read."""
+
+
+def run(command: Command) -> None:
+    """Prints a line for each stage, then what was chosen and why."""
+    _choice("offload", command.offload, ("none", "component", "block", "disk"))
+    _choice("dtype", command.dtype, ("bf16", "fp16", "fp32"))
+    device = chosen_device(command.device)
+    said = {name: getattr(command, name) for name in ("frames", "height", "width", "steps", "solver", "guidance")}
+    shot = Shot.model_validate({"prompt": "plan", **{name: value for name, value in said.items() if value is not None}})
+    if command.model is not None and command.shape is not None:
+        raise BadCommand("--model and --shape: a plan is for one of the two; leave the other out.")
+    made = planned(command, shot, device)
+    if command.json:
+        print(json.dumps(made.json()))
+    else:
+        show(made)
+
+
+def planned(command: Command, shot: Shot, device: str) -> Plan:
+    """The plan of a shot. Raises BadShot where it cannot be made, BadModel where the model or the device is not there."""
+    import torch
+
+    from vitascope.engine import choose_device
+    from vitascope.planning import Ask, best_dtype, here, measured, plan
+
+    sizes, defaults, path = _system(command)
+    full = shot.filled(defaults)
+    place = choose_device(device)
+    named = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+    bundled = sizes.stored is not None  # a bundle computes in bf16, as the engine has it
+    dtype = named[command.dtype] if command.dtype else torch.bfloat16 if bundled else best_dtype(place)
+    guided = not full.scale.constant or full.scale.start != 1.0
+    begins = command.begins or sizes.image is not None
+    ask = Ask(
+        full.frames or 0, full.height or 0, full.width or 0, full.steps or 0, full.solver or "unipc",
+        guided, begins, own_clock=begins and bundled,
+    )  # fmt: skip
+    offload = command.offload or ("none" if bundled else None)  # the engine holds a bundle whole
+    made = plan(sizes, ask, here(place), dtype=dtype, offload=offload)  # type: ignore[arg-type]  # checked in run
+    if command.no_measure:
+        return made
+    from vitascope.planning.machine import reading
+
+    pace = measured(sizes, ask.frames, ask.height, ask.width, place, dtype)
+    disk = reading(path) if path is not None and made.offload == "disk" else None
+    return plan(sizes, ask, here(place), pace=pace, disk=disk, dtype=dtype, offload=made.offload)
+
+
+def _system(command: Command) -> tuple[Sizes, dict[str, object], Path | None]:
+    """The sizes of what is asked about, what a shot gets where it says nothing, and the network's file."""
+    from vitascope import bundle
+    from vitascope.engine import find
+    from vitascope.planning import SHAPE_NAMES, of_clip, shape
+
+    if command.shape is not None:
+        _choice("shape", command.shape, SHAPE_NAMES)
+        return shape(command.shape), dict(WAN), None
+    folder = find(command.model)
+    recipe, _ = bundle.described(folder)
+    sizes = of_clip(recipe.name, recipe.network, recipe.codec, recipe.text)
+    return sizes, recipe.video.model_dump() | recipe.defaults.model_dump(), folder / bundle.NETWORK
+
+
+def _choice(flag: str, value: str | None, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        close = nearest(value[:60], known)
+        hint = f"the nearest is {close}" if close else f"there are {', '.join(known)}"
+        raise BadCommand(f"--{flag} {value[:60]!r}: there is no such choice; {hint}.")
+
+
+def show(plan: Plan) -> None:
+    """A table of the stages, then a line for each choice."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from vitascope.planning import gib
+
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 110, highlight=False, markup=False)
+    console.print(f"{plan.model}: {plan.film}, {plan.tokens:,} tokens", soft_wrap=True)
+    told = f"{plan.calls} forwards of {operations(plan.per_call)} each, {operations(plan.flops)} in all"
+    console.print(told, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("stage")
+    for name in ("operations", "weights", "beside them", "memory", "time"):
+        table.add_column(name, justify="right")
+    for stage in plan.stages:
+        sizes = (gib(stage.weights), gib(stage.activations), gib(stage.memory))
+        table.add_row(stage.name, operations(stage.flops), *sizes, duration(stage.seconds))
+    table.add_section()
+    table.add_row("in all", operations(plan.flops), "", "", gib(plan.memory), duration(plan.seconds))
+    console.print(table)
+    for reason in plan.why:
+        console.print(reason, soft_wrap=True)
+
+
+def operations(count: float) -> str:
+    """Floating-point operations as a person reads them."""
+    for unit, name in ((1e15, "P"), (1e12, "T"), (1e9, "G")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}FLOP"
+    return f"{count / 1e6:.3g} MFLOP"
+
+
+def duration(seconds: float | None) -> str:
+    """A time as a person reads it."""
+    if seconds is None:
+        return "not measured"
+    if seconds < 90:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"
