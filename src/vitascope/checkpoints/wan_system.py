@@ -1,0 +1,270 @@
+"""Wan 2.1, ready to make films: its parts together, its makers' defaults, and what a film of each kind can be given.
+
+Facts: wan.md 2.6, 5, 6 and 7.5, as read in Wan-Video/Wan2.1 (wan/configs, wan/image2video.py, wan/first_last_frame2video.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from vitascope import conditioning
+from vitascope.checkpoints import known, wan
+from vitascope.checkpoints.assembly import DTYPES, Watch
+from vitascope.checkpoints.attaching import Attached, Report, attach
+from vitascope.checkpoints.layout import Found, look
+from vitascope.checkpoints.lora import Lora
+from vitascope.checkpoints.weights import opened
+from vitascope.codec import VideoCodec
+from vitascope.diffusion import Diffusion
+from vitascope.errors import BadModel, BadShot, nearest
+from vitascope.media import fitted
+from vitascope.models.clip import VisionTransformer
+from vitascope.models.dit import DiTConfig
+from vitascope.models.outline import outlined
+from vitascope.models.umt5 import UMT5Config
+from vitascope.models.vae import VAEConfig
+from vitascope.physics.schedule import Linear
+from vitascope.physics.times import LogitNormal
+from vitascope.planning import OFFLOADS, Offload, Sizes, Tower, shape
+from vitascope.presets import PRESETS
+from vitascope.shot import Given, Shot
+from vitascope.streaming import Streamed, visiting
+from vitascope.system import Guides
+from vitascope.wan_text import LENGTH, Kept, UMT5Text, kept_folder
+
+Work = Literal["text", "image", "network", "codec"]
+
+TAKES: Mapping[str, frozenset[str]] = {
+    "t2v": frozenset(),
+    "i2v": frozenset({"image"}),
+    "flf2v": frozenset({"image", "last"}),
+    "vace": frozenset({"video", "mask", "references"}),
+}
+"""What a film of each kind of model can be given."""
+
+NEEDS: Mapping[str, frozenset[str]] = {"i2v": frozenset({"image"}), "flf2v": frozenset({"image", "last"})}
+"""What it has to be given."""
+
+SMALL, LARGE = 480 * 832, 720 * 1280
+"""Pixels of a frame: 480p and 720p."""
+
+
+@dataclass
+class WanSystem:
+    """A Wan model whose parts are in memory, or come in when they work (`working`)."""
+
+    name: str
+    found: Found
+    codec: VideoCodec
+    text: UMT5Text
+    diffusion: Diffusion
+    tower: VisionTransformer | None
+    device: torch.device
+    offload: Offload = "none"
+    streamed: Streamed | None = field(default=None, repr=False)
+    attached: Attached | None = field(default=None, repr=False)
+    """The LoRAs that it carries."""
+
+    @property
+    def kind(self) -> str:
+        """t2v, i2v, flf2v or vace."""
+        return self.found.variant
+
+    @property
+    def sizes(self) -> Sizes:
+        """What it is made of, in numbers."""
+        return sizes_of(self.found, self.codec.config, self.text.encoder.config, self.name)
+
+    @property
+    def network(self) -> DiTConfig:
+        """The sizes of its transformer."""
+        return self.found.network.config
+
+    @property
+    def notices(self) -> list[str]:
+        """What is odd about its files, and of how it reads prompts, a sentence each."""
+        return [*self.found.notices, *self.text.notices]
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """What a film can be given beside words."""
+        return TAKES[self.kind]
+
+    @property
+    def area(self) -> int:
+        """Pixels of a frame that it was trained for: told by its name, and where that is silent by its size and kind."""
+        if "480" in self.name or "720" in self.name:
+            return SMALL if "480" in self.name else LARGE
+        return LARGE if self.network.width >= 5120 and self.kind in ("t2v", "flf2v") else SMALL
+
+    def defaults_for(self, given: Given) -> dict[str, Any]:
+        """Steps, shift, guidance and size with which its makers run it (wan.md 7.5); the shift of a scheduler's config.
+
+        A film that begins with a picture has about its shape; one that follows a film is at most as long.
+        """
+        height, width = (480, 832) if self.area == SMALL else (720, 1280)
+        if given.image is not None and "image" in self.takes:
+            height, width = conditioning.size_like(given.image, self.area, self.codec, self.network.patch)
+        frames = 81 if given.video is None else min(81, len(given.video) - (len(given.video) - 1) % 4)
+        shift = {"flf2v": 16.0, "vace": 16.0, "i2v": 3.0 if self.area == SMALL else 5.0}.get(self.kind, 5.0)
+        told = (self.found.scheduler or {}).get("flow_shift")
+        return {
+            "frames": frames,
+            "height": height,
+            "width": width,
+            "fps": 16.0,
+            "steps": 40 if self.kind == "i2v" else 50,
+            "solver": "unipc",
+            "guidance": 5.0,
+            "shift": float(told or shift),
+        }
+
+    def fitted(self, shot: Shot, given: Given) -> Given:
+        """Films and masks at the film's size and length; pictures as they are, since how they are scaled is part of a preset.
+
+        Raises BadShot for a film that is too short, and where something that this model needs is not given.
+        """
+        self._ensure_whole(given)
+        height, width, frames = shot.height or 0, shot.width or 0, shot.frames or 0
+        video, mask = given.video, given.mask
+        for name, film in (("video", video), ("mask", mask)):
+            if film is not None and len(film) < frames and not (name == "mask" and len(film) == 1):
+                raise BadShot(
+                    f"{name}: it has {len(film)} frames and the film {frames}; ask for fewer, or give a longer one."
+                )
+        if video is not None:
+            video = torch.stack([fitted(frame, height, width) for frame in video[:frames]])
+        if mask is not None:
+            mask = mask.expand(frames, -1, -1) if len(mask) == 1 else mask[:frames]
+            mask = torch.stack([fitted(frame[..., None].expand(-1, -1, 3), height, width)[..., 0] for frame in mask])
+        return given._replace(video=video, mask=mask)
+
+    def guides(self, shot: Shot, given: Given) -> Guides:
+        """The latents, tokens and masks of what a film is given."""
+        self._ensure_whole(given)
+        size, frames = (shot.height or 0, shot.width or 0), shot.frames or 0
+        as_ = "diffusers" if shot.preset and PRESETS[shot.preset].crop == "middle" else "official"
+        if self.kind == "vace":
+            with self.working("codec"):
+                told, ahead = conditioning.vace(
+                    self.codec, given.video, given.mask, given.references, frames=frames, size=size, as_=as_
+                )
+            strength = 1.0 if shot.control is None else shot.control
+            scale = torch.full((1,), strength, device=self.device)
+            return Guides(
+                {name: value.to(self.device) for name, value in told.items()} | {"vace_scale": scale}, ahead=ahead
+            )
+        if given.image is None:
+            return Guides()
+        with self.working("codec"), self.working("image"):
+            told = conditioning.image_to_video(
+                self.codec, self.tower, given.image, given.last, frames=frames, size=size, as_=as_
+            )
+        return Guides({name: value.to(self.device) for name, value in told.items()})
+
+    @contextmanager
+    def working(self, part: Work) -> Iterator[None]:
+        """Within it a part is where it computes, and afterwards where it waits."""
+        module = {"text": self.text, "image": self.tower, "network": self.diffusion.net, "codec": self.codec}[part]
+        here = self.offload == "none" or module is None or (part == "network" and self.streamed is not None)
+        with nullcontext() if here else visiting(module, self.device):
+            yield
+
+    def _ensure_whole(self, given: Given) -> None:
+        there = {name for name, value in given._asdict().items() if value is not None and value != ()}
+        lacking = sorted(NEEDS.get(self.kind, frozenset()) - there)
+        if lacking:
+            flags = " and ".join(f"--{'last-image' if name == 'last' else name} FILE" for name in lacking)
+            raise BadShot(
+                f"{' and '.join(lacking)} missing: {self.name} makes films between pictures that it is given; add {flags}."
+            )
+
+    def attach(self, loras: Sequence[tuple[Lora, float]]) -> tuple[Report, ...]:
+        """Put LoRAs on the transformer, each with a strength, in place of those that it carries; what became of every key.
+
+        Merged where all weights are in memory, else added as they work. Raises BadModel, BadShot.
+        """
+        if self.attached is not None:
+            self.attached.remove()
+            self.attached = None
+        if not loras:
+            return ()
+        self.attached = attach(self.diffusion.net, loras, merge=self.streamed is None)
+        return self.attached.reports
+
+
+def sizes_of(found: Found, codec: VAEConfig, text: UMT5Config, name: str) -> Sizes:
+    """What a model that was found is made of, in numbers, for whoever plans."""
+    tower = Tower(
+        text.width, text.layers, text.heads, text.head_width, text.ffn, LENGTH,
+        gated=True, vocab=text.vocab, extra=text.width, bias=False,
+    )  # fmt: skip
+    network = found.network.config
+    image = shape("wan-i2v-14b").image if network.image_width is not None else None
+    return Sizes(name, network, codec, tower, LENGTH, image=image, hints=len(found.network.vace_layers or ()))
+
+
+def load(
+    path: Path,
+    device: torch.device | str = "cpu",
+    *,
+    parts: Mapping[str, Path] | None = None,
+    dtype: str = "bfloat16",
+    offload: str = "none",
+    keep: bool = True,
+    watch: Watch | None = None,
+) -> WanSystem:
+    """A Wan model by the path of a folder or a file; `parts` names files of other parts (`layout.FLAGS`).
+
+    dtype    what weights are kept and multiplied in: float32, bfloat16 or float16
+    offload  what of it is on the device (`Offload`); on "disk" the transformer is read anew from its file at each step, and
+             the text encoder layer by layer
+    keep     whether what the text encoder says of a prompt is kept on disk
+
+    Raises BadModel where a part is missing, damaged, or of another model.
+    """
+    kind, way = _chosen("dtype", dtype, tuple(DTYPES)), _chosen("offload", offload, OFFLOADS)
+    precision, device = DTYPES[kind], torch.device(device)
+    found = look(path, parts).complete()
+    codec = wan.load_codec(found, torch.float32, watch)
+    kept = Kept(folder, _identity(found, watch)) if keep and (folder := kept_folder()) is not None else None
+    text = wan.load_text(found, precision, watch, resident="layers" if way == "disk" else "whole", kept=kept)
+    tower = wan.load_image_tower(found, torch.float32, watch) if found.network.config.image_width else None
+    streamed = None
+    if way in ("block", "disk"):
+        with outlined():
+            net = wan.outline(found)
+        weights, origin = wan.transformer_weights(found, precision), str(found.transformer)
+        streamed = Streamed(net, weights, device=device, dtype=precision, forget=way == "disk", origin=origin)
+    else:
+        net = wan.load_transformer(found, precision, watch)
+    diffusion = Diffusion(net.eval().requires_grad_(False), Linear(), "velocity", LogitNormal(0.0, 1.0, 5.0))
+    name = path.name.split(".safetensors")[0] if path.is_file() else path.resolve().name
+    system = WanSystem(name, found, codec, text, diffusion, tower, device, way, streamed)
+    if way == "none" and device.type != "cpu":
+        for part in (codec, text, net, *([tower] if tower is not None else [])):
+            part.to(device)
+    return system
+
+
+def _chosen(name: str, value: str, known: tuple[str, ...]) -> Any:
+    if value not in known:
+        guess = nearest(value[:60], known) or known[0]
+        raise BadModel(f"{name} '{value[:60]}': there are {', '.join(known)}; did you mean '{guess}'?")
+    return value
+
+
+def _identity(found: Found, watch: Watch | None) -> str:
+    """One name for the text encoder's files, by their hashes; they are remembered, so a file is read for this once."""
+    whole = hashlib.sha256()
+    for file in opened(found.part("text")).files:
+        told = None if watch is None else lambda done, of: watch("looking at the text encoder", done, of)
+        whole.update(known.digest(file, watch=told).encode())
+    return whole.hexdigest()
