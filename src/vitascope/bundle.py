@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from vitascope.physics.times import LogitNormal
 from vitascope.planning import Sizes, of_clip
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
-from vitascope.system import Guides
+from vitascope.system import Guides, Work
 from vitascope.tensors import Entry, agree, digest, fill, header, read, write
 from vitascope.text import TOKENIZER, ClipText, Words
 
@@ -78,6 +78,15 @@ class System:
     def takes(self) -> frozenset[str]:
         """A first picture, where it was trained to go on from one."""
         return frozenset({"image"} if self.recipe.stages.diffusion.first > 0 else ())
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.codec.mean.device
+
+    def working(self, part: Work) -> AbstractContextManager[None]:
+        """Nothing is moved: all parts are where they compute."""
+        return nullcontext()
 
     def fitted(self, shot: Shot, given: Given) -> Given:
         """The middle of the picture that a film begins with, scaled to the film."""

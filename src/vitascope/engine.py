@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vitascope import __version__, bundle
+from vitascope import __version__, bundle, exchange
 from vitascope.bundle import SHIPPED
+from vitascope.checkpoints import wan_system
+from vitascope.checkpoints.wan_system import WanSystem
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
 from vitascope.errors import BadModel, BadShot, nearest
@@ -50,16 +52,36 @@ class Engine:
         self.folder = folder
 
     @staticmethod
-    def load(name_or_path: str | Path | None = None, device: str = "auto") -> Engine:
-        """The shipped model by its name (or None), or a bundle by its folder. Raises BadModel."""
-        folder = find(name_or_path)
+    def load(
+        name_or_path: str | Path | None = None,
+        device: str = "auto",
+        *,
+        parts: Mapping[str, Path] | None = None,
+        dtype: str = "bfloat16",
+        offload: str = "none",
+        watch: Watch | None = None,
+    ) -> Engine:
+        """The shipped model by its name (or None), a bundle or an export of one by its folder, or a Wan model by the path of
+        whatever holds its transformer: the official folder, diffusers' folder, a single file.
+
+        parts, dtype and offload are for Wan models: files of other parts by their flags (`checkpoints.layout.FLAGS`), what
+        weights are multiplied in, and where they wait (`planning.Offload`). Raises BadModel.
+        """
+        path, place = located(name_or_path), choose_device(device)
+        if path.is_dir() and ((path / bundle.RECIPE).is_file() or not any(path.iterdir())):
+            system = bundle.load(path)
+        elif path.is_dir() and exchange.is_export(path):
+            system = exchange.from_diffusers(path)
+        else:
+            found = wan_system.load(path, place, parts=parts, dtype=dtype, offload=offload, watch=watch)
+            return Engine(found)
         # bf16 matrix products are several times faster on every device; the state of the walk stays float32.
-        return Engine(bundle.load(folder).to(choose_device(device)).settle(autocast=True), folder)
+        return Engine(system.to(place).settle(autocast=True), path)
 
     @property
     def device(self) -> torch.device:
         """Where the system computes."""
-        return self.codec.mean.device
+        return self.system.device
 
     @property
     def recipe(self) -> Recipe:
@@ -99,7 +121,9 @@ class Engine:
     @cached_property
     def weights(self) -> dict[str, str]:
         """SHA-256 of every file that determines the pixels; nothing for a system that was never saved."""
-        return bundle.digests(self.folder) if self.folder else {}
+        if isinstance(self.system, WanSystem):
+            return self.system.digests()
+        return bundle.digests(self.folder) if self.folder and (self.folder / bundle.RECIPE).is_file() else {}
 
     def prepare(self, shot: Shot, given: Given | None = None) -> Shot:
         """The shot with every field filled, its seed drawn, checked against this model. Raises BadShot before any work."""
@@ -185,13 +209,18 @@ class Engine:
             diffusion = diffusion.clocked(preset.grid(one).clocked)
         negatives = [preset.negative(shot, self.system.kind) if preset else shot.negative for shot in shots]
         prompts = ["" if shot.unconditional else shot.prompt for shot in shots]
-        guided = diffusion.field({**self.text(prompts), **guides.condition}, guides.first)
+        with self.system.working("text"):
+            wanted, other = self._told(prompts, guides), self._told(negatives, guides)
+        guided = diffusion.field(wanted, guides.first)
         if not all(shot.unconditional and not negative for shot, negative in zip(shots, negatives)):
-            negative = diffusion.field({**self.text(negatives), **guides.condition}, guides.first)
-            guided = guide(guided, negative, one.scale.at)
+            guided = guide(guided, diffusion.field(other, guides.first), one.scale.at)
         if guides.first is None:
             return guided
         return diffusion.beginning(guided, guides.first, self.latent_shape(one)[1])
+
+    def _told(self, prompts: Sequence[str], guides: Guides) -> dict[str, Tensor]:
+        told = {name: value.to(self.device) for name, value in self.text(prompts).items()}
+        return told | {name: value.expand(len(prompts), *value.shape[1:]) for name, value in guides.condition.items()}
 
     def sample(self, *shots: Shot, guides: Guides | None = None) -> Iterator[Step]:
         """Walk prepared shots' field from noise to latents [n c t h w]; the caller watches, stops or branches.
@@ -273,20 +302,23 @@ class Engine:
         x = None
         try:
             guides = self.guides(shot, given)
-            for step in self.sample(shot, guides=guides):
-                x, done = step.x, step.index + 1
-                if not torch.isfinite(x).all():
-                    raise FloatingPointError(
-                        f"the walk left the numbers at step {done}; use more steps, a lower guidance or another solver"
-                    )
-                watch("walking", done, steps)
+            walk = self.sample(shot, guides=guides)
+            with self.system.working("network"):
+                for step in walk:
+                    x, done = step.x, step.index + 1
+                    if not torch.isfinite(x).all():
+                        raise FloatingPointError(
+                            f"the walk left the numbers at step {done}; use more steps, a lower guidance or another solver"
+                        )
+                    watch("walking", done, steps)
             if x is None:
                 raise RuntimeError("expected at least one step, got none")
             made = 0
-            for chunk in self.frames(x[:, :, guides.ahead :]):
-                made += len(chunk)
-                watch("decoding", made, frames)
-                yield chunk
+            with self.system.working("codec"):
+                for chunk in self.frames(x[:, :, guides.ahead :]):
+                    made += len(chunk)
+                    watch("decoding", made, frames)
+                    yield chunk
         except torch.OutOfMemoryError as error:
             raise MemoryError("the device's memory ran out; ask for fewer frames or a smaller picture") from error
 
@@ -340,6 +372,12 @@ def find(name_or_path: str | Path | None) -> Path:
     raise BadModel(
         f"model '{name[:200]}': no model has this name and no folder this path; {hint}, or give a bundle's folder"
     )
+
+
+def located(name_or_path: str | Path | None) -> Path:
+    """Where a model is: the folder of a bundle, or whatever somebody's weights lie in. Raises BadModel."""
+    path = Path(name_or_path or "")
+    return path if os.path.isfile(path) else find(name_or_path)
 
 
 def choose_device(device: str) -> torch.device:

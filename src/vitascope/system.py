@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, Self
+from contextlib import AbstractContextManager
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from vitascope.diffusion import Diffusion
 from vitascope.planning import Sizes
 from vitascope.shot import Given, Shot
 from vitascope.text import TextEncoder
+
+Work = Literal["text", "image", "network", "codec"]
+"""The parts of a system that take turns."""
 
 
 class Guides(NamedTuple):
@@ -60,8 +64,13 @@ class System(Protocol):
     @property
     def diffusion(self) -> Diffusion: ...
 
-    def to(self, device: torch.device | str) -> Self:
-        """Move every part."""
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    def working(self, part: Work) -> AbstractContextManager[None]:
+        """Within it a part is where it computes; where it waits otherwise is the system's own affair."""
         ...
 
     def fitted(self, shot: Shot, given: Given) -> Given:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -36,10 +36,8 @@ from vitascope.planning import OFFLOADS, Offload, Sizes, Tower, shape
 from vitascope.presets import PRESETS
 from vitascope.shot import Given, Shot
 from vitascope.streaming import Streamed, visiting
-from vitascope.system import Guides
+from vitascope.system import Guides, Work
 from vitascope.wan_text import LENGTH, Kept, UMT5Text, kept_folder
-
-Work = Literal["text", "image", "network", "codec"]
 
 TAKES: Mapping[str, frozenset[str]] = {
     "t2v": frozenset(),
@@ -172,10 +170,17 @@ class WanSystem:
     @contextmanager
     def working(self, part: Work) -> Iterator[None]:
         """Within it a part is where it computes, and afterwards where it waits."""
-        module = {"text": self.text, "image": self.tower, "network": self.diffusion.net, "codec": self.codec}[part]
-        here = self.offload == "none" or module is None or (part == "network" and self.streamed is not None)
-        with nullcontext() if here else visiting(module, self.device):
+        parts = {"text": self.text, "image": self.tower, "network": self.diffusion.net, "codec": self.codec}
+        module = None if part == "network" and self.streamed is not None else parts[part]
+        with nullcontext() if self.offload == "none" or module is None else visiting(module, self.device):
             yield
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every file that determines the pixels; what was hashed once is remembered."""
+        found = self.found
+        places = [found.transformer, found.vae, found.text, found.image]
+        files = [file for place in places if place is not None for file in opened(place).files]
+        return {file.name: known.digest(file) for file in files}
 
     def _ensure_whole(self, given: Given) -> None:
         there = {name for name, value in given._asdict().items() if value is not None and value != ()}
