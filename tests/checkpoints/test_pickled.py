@@ -97,14 +97,16 @@ def touched(path: Path) -> dict[str, Tensor]:
     return {name: weights[name].clone() for name in weights}
 
 
-def archive(path: Path, program: bytes, storages: dict[str, bytes] | None = None, **more: bytes) -> Path:
+def archive(
+    path: Path, program: bytes, storages: dict[str, bytes] | None = None, more: dict[str, bytes] | None = None
+) -> Path:
     """A file as torch.save makes it, with any description."""
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("archive/data.pkl", program)
         file.writestr("archive/byteorder", b"little")
         for key, raw in (storages or {"0": bytes(16)}).items():
             file.writestr(f"archive/data/{key}", raw)
-        for name, raw in more.items():
+        for name, raw in (more or {}).items():
             file.writestr(f"archive/{name}", raw)
     return path
 
@@ -203,7 +205,7 @@ def test_old_files_and_programs_are_refused_with_what_would_do(tmp_path: Path) -
     path = tmp_path / "x.pth"
     torch.save(example(), path, _use_new_zipfile_serialization=False)
     assert "before 1.6" in refusal(path)
-    archive(path, program(), **{"constants.pkl": b"x", "code/__torch__.py": b"x"})
+    archive(path, program(), None, {"constants.pkl": b"x", "code/__torch__.py": b"x"})
     assert "TorchScript program" in refusal(path)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a/data.pkl", program())
@@ -280,7 +282,7 @@ def dumped(value: object) -> bytes:
 
 
 def test_the_program_of_these_tests_is_a_true_one(tmp_path: Path) -> None:
-    path = archive(tmp_path / "x.pth", program(), {"0": struct.pack("<4f", 1, 2, 3, 4)}, version=b"3\n")
+    path = archive(tmp_path / "x.pth", program(), {"0": struct.pack("<4f", 1, 2, 3, 4)}, {"version": b"3\n"})
     assert opened(path)["a"].tolist() == [[1, 2], [3, 4]] == torch.load(path, weights_only=True)["a"].tolist()
 
 
