@@ -10,10 +10,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
-
 from tests.checkpoints.twin_names import autoencoder_state
 from tests.checkpoints.twins import Twin, pipeline, twin
+from torch import Tensor
+
 from vitascope.codec import VideoCodec
 from vitascope.conditioning import (
     AREA_480P,

@@ -304,7 +304,9 @@ def _textual() -> dict[str, Tensor]:
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
 
-def _write(state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None, metadata: Mapping[str, str] | None = None) -> Path:
+def _write(
+    state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None, metadata: Mapping[str, str] | None = None
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.to(dtype) if dtype and value.is_floating_point() else value for name, value in state.items()}
     save_file({name: value.contiguous() for name, value in tensors.items()}, path, dict(metadata) if metadata else None)

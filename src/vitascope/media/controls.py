@@ -42,7 +42,9 @@ def control(path: Name, frames: int, height: int, width: int, fps: float | None 
         return _sequence(found, frames, height, width)
     if _is_picture(found):
         if frames > 1:
-            raise BadMedia(f"{path}: it is one picture and {frames} frames are wanted; give a film, or a folder of pictures.")
+            raise BadMedia(
+                f"{path}: it is one picture and {frames} frames are wanted; give a film, or a folder of pictures."
+            )
         return fitted(picture(path), height, width)[None]
     return _window(path, frames, height, width, fps)
 
@@ -72,7 +74,14 @@ def _is_picture(path: Path) -> bool:
 def _window(path: Name, frames: int, height: int, width: int, fps: float | None) -> Tensor:
     import torch
 
-    rate = fps or facts(path).fps
+    film = facts(path)
+    rate = fps or film.fps
+    have = round(film.frames * rate / film.fps)
+    if have < frames:
+        raise BadMedia(
+            f"{path}: it gives {have} frames, at {rate:g} a second, and {frames} are wanted; give a longer film, or ask for "
+            "fewer frames."
+        )
     kept: list[bytes] = []
 
     def keep(window: bytes) -> None:
