@@ -13,14 +13,13 @@ refer to than latent frames.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitascope.codec import Codec
 from vitascope.errors import BadShot
 from vitascope.media.pictures import fitted
 from vitascope.media.resampling import resampled
@@ -36,14 +35,19 @@ AREA_480P, AREA_720P = 480 * 832, 720 * 1280
 """Pixels of a frame that the image-to-video models were trained for."""
 
 
-class StreamingCodec(Codec, Protocol):
-    """A codec that takes a film in pieces."""
+class FilmEncoder(Protocol):
+    """What is asked of a codec here: `codec.VideoCodec` is one."""
 
-    def encode_chunks(self, chunks: Iterator[Tensor]) -> Iterator[Tensor]: ...
+    @property
+    def stride(self) -> tuple[int, int, int]: ...
+    def encode_chunks(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]: ...
+    def latent_shape(
+        self, frames: int, height: int, width: int, patch: tuple[int, int, int] = ...
+    ) -> tuple[int, ...]: ...
 
 
 def size_like(
-    picture: Tensor, area: int, codec: Codec, patch: tuple[int, int, int] = (1, 2, 2), as_: As = "official"
+    picture: Tensor, area: int, codec: FilmEncoder, patch: tuple[int, int, int] = (1, 2, 2), as_: As = "official"
 ) -> tuple[int, int]:
     """Height and width of about `area` pixels in the shape of a picture uint8 [h w 3].
 
@@ -59,7 +63,7 @@ def size_like(
 
 
 def image_to_video(
-    codec: StreamingCodec,
+    codec: FilmEncoder,
     tower: VisionTransformer | None,
     first: Tensor,
     last: Tensor | None = None,
@@ -123,7 +127,7 @@ def image_tokens(tower: VisionTransformer, pictures: Sequence[Tensor], as_: As =
 
 
 def vace(
-    codec: StreamingCodec,
+    codec: FilmEncoder,
     film: Tensor | None = None,
     mask: Tensor | None = None,
     references: Sequence[Tensor] = (),
@@ -174,7 +178,7 @@ def vace(
 
 
 def latent_shape(
-    codec: Codec, frames: int, size: tuple[int, int], references: int = 0, patch: tuple[int, int, int] = (1, 2, 2)
+    codec: FilmEncoder, frames: int, size: tuple[int, int], references: int = 0, patch: tuple[int, int, int] = (1, 2, 2)
 ) -> tuple[int, ...]:
     """The shape [c n+t' h' w'] of the noise that a film is made from, its n references before it. Raises BadShot."""
     channels, time, *place = codec.latent_shape(frames, *size, patch)
@@ -186,7 +190,7 @@ def without_references(latent: Tensor, references: int) -> Tensor:
     return latent[:, :, references:]
 
 
-def _device_of(codec: Codec) -> torch.device:
+def _device_of(codec: FilmEncoder) -> torch.device:
     """Where a codec's weights are; the CPU for one that has none."""
     if isinstance(codec, torch.nn.Module):
         return next((p.device for p in codec.parameters()), torch.device("cpu"))
@@ -213,7 +217,7 @@ def _parts(
     mask: Tensor | None,
     frames: int,
     size: tuple[int, int],
-    codec: Codec,
+    codec: FilmEncoder,
     part: Callable[[Tensor, Tensor], Tensor],
 ) -> Iterator[Tensor]:
     """A film's chunks [1 3 n h w], of which `part(pixels, mask)` is kept; no more than one is ever there in floats."""
@@ -227,7 +231,7 @@ def _parts(
         start = end
 
 
-def _mask_channels(mask: Tensor | None, frames: int, size: tuple[int, int], codec: Codec) -> Tensor:
+def _mask_channels(mask: Tensor | None, frames: int, size: tuple[int, int], codec: FilmEncoder) -> Tensor:
     """A mask uint8 [t h w] as channels of the latents' grid: [1 64 t' h' w'], the 8 x 8 pixels of each place, by row.
 
     Of every latent frame one picture's mask is taken, the nearest. In shades as it is: only the film is cut in two.

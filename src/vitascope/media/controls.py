@@ -74,7 +74,14 @@ def _is_picture(path: Path) -> bool:
 def _window(path: Name, frames: int, height: int, width: int, fps: float | None) -> Tensor:
     import torch
 
-    rate = fps or facts(path).fps
+    film = facts(path)
+    rate = fps or film.fps
+    have = round(film.frames * rate / film.fps)
+    if have < frames:
+        raise BadMedia(
+            f"{path}: it gives {have} frames, at {rate:g} a second, and {frames} are wanted; give a longer film, or ask for "
+            "fewer frames."
+        )
     kept: list[bytes] = []
 
     def keep(window: bytes) -> None:
