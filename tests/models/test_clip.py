@@ -297,9 +297,15 @@ def wide_tower() -> tuple[VisionTransformer, CLIPVisionModel]:
             p.copy_(torch.randn(p.shape, generator=generator) * (p.shape[-1] ** -0.5 if p.ndim > 1 else 0.5))
     other = CLIPVisionModel(
         CLIPVisionConfig(
-            hidden_size=80, intermediate_size=320, num_hidden_layers=4, num_attention_heads=5, image_size=28, patch_size=14,
-            hidden_act="gelu", layer_norm_eps=1e-5,
-        )  # fmt: skip
+            hidden_size=80,
+            intermediate_size=320,
+            num_hidden_layers=4,
+            num_attention_heads=5,
+            image_size=28,
+            patch_size=14,
+            hidden_act="gelu",
+            layer_norm_eps=1e-5,
+        )
     ).eval()
     wanted = set(other.state_dict())
     state = {}

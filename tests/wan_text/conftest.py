@@ -30,14 +30,15 @@ LINES = (
 def trained(**options: Any) -> bytes:
     """The bytes of a spiece.model with the ids of UMT5: pad 0, </s> 1, <s> 2, <unk> 3."""
     out = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(  # type: ignore[attr-defined]
+    asked: dict[str, Any] = {"vocab_size": 400, "pad_id": 0, "eos_id": 1, "bos_id": 2, "unk_id": 3} | options
+    sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(LINES * 30),
         model_writer=out,
         model_type="unigram",
         hard_vocab_limit=False,
         num_threads=1,
         minloglevel=2,
-        **{"vocab_size": 400, "pad_id": 0, "eos_id": 1, "bos_id": 2, "unk_id": 3} | options,
+        **asked,
     )
     return out.getvalue()
 

@@ -49,12 +49,8 @@ class T5Words:
                 raise BadModel(
                     f"{origin}: it asks for {told}, which no T5 tokeniser does; take the one of google/umt5-xxl."
                 )
-        found = {name: tokenizer.token_to_id(name) for name in (PAD, END, UNKNOWN)}
-        for name, index in found.items():
-            if index is None:
-                raise BadModel(f"{origin}: it lacks the token {name}; take the one of google/umt5-xxl.")
         self.tokenizer = tokenizer
-        self.pad, self.end, self.unknown = found.values()
+        self.pad, self.end, self.unknown = (self._id(name) for name in (PAD, END, UNKNOWN))
         self._encoded(_PROBE)
 
     @staticmethod
@@ -134,6 +130,12 @@ class T5Words:
         encoded = self._encoded(prompt)
         found = (prompt[a:b].strip() for index, (a, b) in zip(encoded.ids, encoded.offsets) if index == self.unknown)
         return [word for word in dict.fromkeys(found) if word]
+
+    def _id(self, name: str) -> int:
+        index = self.tokenizer.token_to_id(name)
+        if index is None:
+            raise BadModel(f"{self.origin}: it lacks the token {name}; take the one of google/umt5-xxl.")
+        return index
 
     def _encoded(self, prompt: str) -> Encoding:
         if any("\ud800" <= letter <= "\udfff" for letter in prompt):
