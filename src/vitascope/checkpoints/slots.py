@@ -24,7 +24,7 @@ class Weights(Mapping[str, Tensor]):
     """Tensors by name, each read when it is asked for.
 
     What comes is on the CPU and, wherever the file allows, a view of a private copy-on-write map of it: it costs memory only
-    for what is touched, and writing into it changes no file. Asking twice gives two tensors.
+    for what is touched, and writing into it changes no file. Whoever asks again sees what was written, until `forget`.
     """
 
     def __init__(
