@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import torch
@@ -55,6 +55,17 @@ class VideoCodec(nn.Module):
         with self._cast(video):
             mu = self.vae.encode(video)
         return (mu.float() - _column(self.mean)) / _column(self.std)
+
+    @torch.no_grad()
+    def encode_chunks(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """As `encode`, of a video that comes in chunks [b 3 n h w], 1 frame and then stride[0] at a time: memory stays flat."""
+        latents = self.vae.encode_chunks(chunks)
+        while True:
+            with self._cast(self.mean):
+                mu = next(latents, None)
+            if mu is None:
+                return
+            yield (mu.float() - _column(self.mean)) / _column(self.std)
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Iterator[Tensor]:

@@ -103,7 +103,7 @@ def _sharded(state: Mapping[str, Tensor], folder: Path, shards: int) -> Path:
         name: f"{DIT_NAME}-{i * shards // len(names) + 1:05}-of-{shards:05}.safetensors" for i, name in enumerate(names)
     }
     for file in sorted(set(where.values())):
-        _write({name: state[name] for name in names if where[name] == file}, folder / file, format="pt")
+        _write({name: state[name] for name in names if where[name] == file}, folder / file, metadata={"format": "pt"})
     total = sum(value.nbytes for value in state.values())
     index = folder / f"{DIT_NAME}.safetensors.index.json"
     index.write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=2))
@@ -145,7 +145,7 @@ def diffusers(t: Twin, folder: Path, *, shard: str | None = None) -> Packed:
     image = None
     if t.image is not None:
         image = folder / "image_encoder"
-        _write(_image_names(t), image / "model.safetensors", format="pt")
+        _write(_image_names(t), image / "model.safetensors", metadata={"format": "pt"})
     return Packed(
         folder, folder / "transformer", folder / "vae", folder / "text_encoder", folder / "tokenizer", image, t
     )
@@ -168,7 +168,7 @@ def comfy(
     weights = _write(
         {prefix + name: value for name, value in dit.items()},
         root / "diffusion_models" / f"wan2.1_{t.variant}_14B_{kind}.safetensors",
-        **dit_meta,
+        metadata=dit_meta,
     )
     words, words_out, words_meta = _fp8(
         {name: value for name, value in t.text.state_dict().items() if name != "encoder.embed_tokens.weight"},
@@ -176,7 +176,7 @@ def comfy(
         dtype,
     )
     words["spiece_model"] = torch.frombuffer(bytearray(t.tokenizer["spiece.model"]), dtype=torch.uint8)
-    text = _write(words, root / "text_encoders" / f"umt5_xxl_{kind}.safetensors", **words_meta)
+    text = _write(words, root / "text_encoders" / f"umt5_xxl_{kind}.safetensors", metadata=words_meta)
     vae = _write(autoencoder_state(t.vae.state_dict()), root / "vae" / "wan_2.1_vae.safetensors")
     image = None
     if t.image is not None:
@@ -304,10 +304,12 @@ def _textual() -> dict[str, Tensor]:
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
 
-def _write(state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None, **metadata: str) -> Path:
+def _write(
+    state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None, metadata: Mapping[str, str] | None = None
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.to(dtype) if dtype and value.is_floating_point() else value for name, value in state.items()}
-    save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata or None)
+    save_file({name: value.contiguous() for name, value in tensors.items()}, path, dict(metadata) if metadata else None)
     return path
 
 

@@ -126,10 +126,13 @@ def test_a_fresh_control_is_silent_and_learns() -> None:
     x, clock, told = draw(1, 16, 3, 4, 6, seed=2), torch.tensor([640.0]), given()
     y = model(x, clock, **told)
     assert torch.equal(y, model(x, clock, context=told["context"]))
-    assert torch.equal(model.vace_blocks[1].ffn[0].weight, model.blocks[2].ffn[0].weight)
+    state = model.state_dict()
+    assert torch.equal(state["vace_blocks.1.ffn.0.weight"], state["blocks.2.ffn.0.weight"])
     y.square().mean().backward()
-    for block in model.vace_blocks:
-        assert block.after_proj.weight.grad.abs().max() > 0
+    for name in ("vace_blocks.0.after_proj.weight", "vace_blocks.1.after_proj.weight"):
+        gradient = model.get_parameter(name).grad
+        assert gradient is not None
+        assert gradient.abs().max() > 0
 
 
 def test_gradients_reach_every_parameter() -> None:

@@ -9,7 +9,7 @@ Source: Wan 2.1 (arXiv:2503.20314, section 4.1) and the autoencoder published wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -232,10 +232,30 @@ class VAE(nn.Module):
         Raises ValueError unless t is 1 + stride k, and h and w are multiples of theirs.
         """
         self._check(video)
-        x = fold(video, self.config.patch)
-        x = torch.cat(list(self._encode_chunks(x)), 1) if chunked else self.encoder(x)
-        mu, logvar = self.conv1(x).movedim(-1, 1).chunk(2, 1)
+        time, frames = self.config.stride[0], video.shape[2]
+        chunks = video.split([1] + [time] * ((frames - 1) // time), 2) if chunked else (video,)
+        memory = Memory() if chunked else None
+        mu, logvar = torch.cat([self._moments(chunk, memory) for chunk in chunks], 2).chunk(2, 1)
         return mu, logvar
+
+    def encode_chunks(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The mean latents `[b z 1 h' w']` of a video that comes in chunks `[b 3 n h w]`: one frame, then `stride[0]` at a time.
+
+        The video need never be whole in memory. Raises ValueError for a chunk of another length.
+        """
+        memory = Memory()
+        for chunk in chunks:
+            expected = 1 if memory.first else self.config.stride[0]
+            if chunk.shape[2] != expected:
+                raise ValueError(f"got a chunk of {chunk.shape[2]} frames; expected {expected}")
+            yield self._moments(chunk, memory).chunk(2, 1)[0]
+
+    def _moments(self, video: Tensor, memory: Memory | None) -> Tensor:
+        """Mean and log-variance, one behind the other `[b 2z t' h' w']`."""
+        x = self.encoder(fold(video, self.config.patch), memory)
+        if memory is not None:
+            memory.first = False
+        return self.conv1(x).movedim(-1, 1)
 
     def encode(self, video: Tensor, chunked: bool = False) -> Tensor:
         """The mean latent `[b z t' h' w']` of a video `[b 3 t h w]`. Wan draws no sample around it."""
@@ -261,12 +281,6 @@ class VAE(nn.Module):
         """What a training loss looks at: the decoded video before it is clamped, and the mean latent it is made from."""
         mu = self.encode(video)
         return self._pixels(mu), mu
-
-    def _encode_chunks(self, x: Tensor) -> Iterator[Tensor]:
-        time, frames, memory = self.config.stride[0], x.shape[1], Memory()
-        for chunk in x.split([1] + [time] * ((frames - 1) // time), 1):
-            yield self.encoder(chunk, memory)
-            memory.first = False
 
     def _pixels(self, z: Tensor, memory: Memory | None = None) -> Tensor:
         return unfold(self.decoder(self.conv2(z.movedim(1, -1)), memory), self.config.patch)
