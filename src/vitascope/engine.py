@@ -15,7 +15,9 @@ from torch import Tensor
 from vitascope import __version__, bundle, exchange
 from vitascope.bundle import SHIPPED
 from vitascope.checkpoints import wan_system
+from vitascope.checkpoints.lora import Lora
 from vitascope.checkpoints.wan_system import WanSystem
+from vitascope.checkpoints.weights import opened
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
 from vitascope.errors import BadModel, BadShot, nearest
@@ -30,6 +32,7 @@ from vitascope.presets import PRESETS, start
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
 from vitascope.system import Guides, System
+from vitascope.tensors import digest
 from vitascope.text import TextEncoder
 
 Watch = Callable[[str, int, int], None]
@@ -50,6 +53,8 @@ class Engine:
     def __init__(self, system: System, folder: Path | None = None) -> None:
         self.system = system
         self.folder = folder
+        self.loras: tuple[tuple[str, float], ...] = ()
+        """The LoRAs that the model carries, by their files' hashes, with their strengths."""
 
     @staticmethod
     def load(
@@ -59,13 +64,15 @@ class Engine:
         parts: Mapping[str, Path] | None = None,
         dtype: str = "bfloat16",
         offload: str = "none",
+        shot: Shot | None = None,
         watch: Watch | None = None,
     ) -> Engine:
         """The shipped model by its name (or None), a bundle or an export of one by its folder, or a Wan model by the path of
         whatever holds its transformer: the official folder, diffusers' folder, a single file.
 
         parts, dtype and offload are for Wan models: files of other parts by their flags (`checkpoints.layout.FLAGS`), what
-        weights are multiplied in, and where they wait (`planning.Offload`). Raises BadModel.
+        weights are multiplied in, and where they wait: an `Offload`, or "auto", the fastest way in which `shot` fits into this
+        machine. Raises BadModel, and BadShot where it fits in no way.
         """
         path, place = located(name_or_path), choose_device(device)
         if path.is_dir() and ((path / bundle.RECIPE).is_file() or not any(path.iterdir())):
@@ -73,8 +80,9 @@ class Engine:
         elif path.is_dir() and exchange.is_export(path):
             system = exchange.from_diffusers(path)
         else:
-            found = wan_system.load(path, place, parts=parts, dtype=dtype, offload=offload, watch=watch)
-            return Engine(found)
+            if offload == "auto":
+                offload = wan_system.chosen_way(path, place, parts, dtype, shot)
+            return Engine(wan_system.load(path, place, parts=parts, dtype=dtype, offload=offload, watch=watch))
         # bf16 matrix products are several times faster on every device; the state of the walk stays float32.
         return Engine(system.to(place).settle(autocast=True), path)
 
@@ -125,12 +133,42 @@ class Engine:
             return self.system.digests()
         return bundle.digests(self.folder) if self.folder and (self.folder / bundle.RECIPE).is_file() else {}
 
+    @property
+    def notices(self) -> list[str]:
+        """What is odd about the files that the system came from, a sentence each."""
+        return self.system.notices if isinstance(self.system, WanSystem) else []
+
+    def attach(self, loras: Sequence[tuple[Path, float]]) -> list[str]:
+        """Put LoRAs, files with strengths, on the model in place of those that it carries; what became of their keys, a
+        sentence each.
+
+        Raises BadModel for a file that is no LoRA for this model, and then the model is as it was without any; BadShot for a
+        strength beyond reason.
+        """
+        if not isinstance(self.system, WanSystem):
+            if loras:
+                raise BadModel(
+                    f"{loras[0][0]}: LoRAs go on Wan models, and {self.system.name} is none; leave --lora out."
+                )
+            return []
+        self.loras = ()
+        files = [opened(path) for path, _ in loras]
+        read = [Lora.read(file, origin=file.origin, metadata=file.metadata) for file in files]
+        reports = self.system.attach(list(zip(read, (strength for _, strength in loras), strict=True)))
+        self.loras = tuple((f"sha256:{digest(path)}", strength) for path, strength in loras)
+        return [str(report) for report in reports]
+
     def prepare(self, shot: Shot, given: Given | None = None) -> Shot:
         """The shot with every field filled, its seed drawn, checked against this model. Raises BadShot before any work."""
         defaults = self.system.defaults_for(given or Given())
         if shot.preset and PRESETS[shot.preset].shift is not None:
             defaults["shift"] = PRESETS[shot.preset].shift
         full = shot.filled(defaults).seeded()
+        if full.loras != self.loras:
+            raise BadShot(
+                f"loras: this film is made with {len(full.loras)} of them and the model carries {len(self.loras)}, or others; "
+                "give the same files with --lora."
+            )
         if full.preset:
             PRESETS[full.preset].grid(full)
         self.latent_shape(full)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from vitascope.checkpoints.recognition import Network, Shapes, transformer
-from vitascope.errors import BadModel, nearest
+from vitascope.errors import BadModel
 from vitascope.models.vae import VAEConfig
 
 LARGEST = 1_000_000
@@ -186,8 +187,8 @@ class _Reader:
         strange = [str(key)[:40] for key in self.config if key not in known]
         if not strange:
             return []
-        likely = nearest(strange[0], known) if len(strange) == 1 else None
-        hint = f" (is {likely} meant?)" if likely else ""
+        likely = get_close_matches(strange[0], known, n=1, cutoff=0.8) if len(strange) == 1 else []
+        hint = f" (is {likely[0]} meant?)" if likely else ""
         rest = f" and {len(strange) - 10} more" if len(strange) > 10 else ""
         return [f"{self.said}: nothing is made of {', '.join(strange[:10])}{rest}{hint}"]
 

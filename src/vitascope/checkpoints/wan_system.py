@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from vitascope import conditioning
-from vitascope.checkpoints import known, wan
-from vitascope.checkpoints.assembly import DTYPES, Watch
+from vitascope.checkpoints import known, recognition, wan
+from vitascope.checkpoints.assembly import DTYPES, Watch, shapes
 from vitascope.checkpoints.attaching import Attached, Report, attach
 from vitascope.checkpoints.layout import Found, look
 from vitascope.checkpoints.lora import Lora
+from vitascope.checkpoints.views import view
 from vitascope.checkpoints.weights import opened
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
@@ -32,7 +33,7 @@ from vitascope.models.umt5 import UMT5Config
 from vitascope.models.vae import VAEConfig
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
-from vitascope.planning import OFFLOADS, Offload, Sizes, Tower, shape
+from vitascope.planning import OFFLOADS, Ask, Offload, Sizes, Tower, here, plan, shape
 from vitascope.presets import PRESETS
 from vitascope.shot import Given, Shot
 from vitascope.streaming import Streamed, visiting
@@ -257,6 +258,27 @@ def load(
         for part in (codec, text, net, *([tower] if tower is not None else [])):
             part.to(device)
     return system
+
+
+def chosen_way(
+    path: Path, device: torch.device, parts: Mapping[str, Path] | None, dtype: str, shot: Shot | None
+) -> Offload:
+    """The fastest way of loading a model in which a shot fits into this machine. Raises BadModel, BadShot."""
+    found = look(path, parts).complete()
+    sizes = sizes_found(found)
+    shot = (shot or Shot(unconditional=True)).filled(
+        {"frames": 81, "height": 480, "width": 832, "steps": 50, "guidance": 5.0}
+    )
+    guided, begins = shot.scale.start != 1.0, sizes.image is not None
+    ask = Ask(shot.frames or 0, shot.height or 0, shot.width or 0, shot.steps or 0, guided=guided, begins=begins)
+    return plan(sizes, ask, here(device), dtype=DTYPES[_chosen("dtype", dtype, tuple(DTYPES))]).offload
+
+
+def sizes_found(found: Found) -> Sizes:
+    """What a model that was found is made of, from the headers of its files alone."""
+    codec = recognition.autoencoder(shapes(view(found.part("vae"), "vae")), str(found.vae))
+    text = UMT5Config(**recognition.text_sizes(shapes(view(found.part("text"), "text")), str(found.text)))
+    return sizes_of(found, codec, text, found.path.name)
 
 
 def _chosen(name: str, value: str, known: tuple[str, ...]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ import tyro
 from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole, word
 from vitascope.cli.progress import telling
 from vitascope.errors import BadMedia, BadShot
-from vitascope.media import Video, check_output, picture, record_of, write
+from vitascope.media import check_output, picture, record_of, write
+from vitascope.media.controls import control, control_length, control_mask
 from vitascope.shot import Given, Shot
 
 
@@ -29,6 +31,8 @@ class Command:
     vitascope generate --from boat.webm --steps 60 --output finer.mp4
 
     vitascope generate "it turns to the left" --image boat.webm
+
+    vitascope generate "a fox in the snow" --model Wan2.1-T2V-1.3B --frames 33 --lora style.safetensors:0.8
     """
 
     prompt: tyro.conf.Positional[Annotated[str | None, word("PROMPT"), tyro.conf.arg(help_behavior_hint="")]] = None
@@ -72,7 +76,19 @@ class Command:
     unconditional: Flag = False
     """Make a film without a prompt."""
     model: Annotated[Text, tyro.conf.arg(help_behavior_hint="")] = None
-    """A shipped model's name or a bundle's folder."""
+    """A shipped model's name, a bundle's folder, or the folder or file of a Wan 2.1 model."""
+    vae: File = None
+    """The autoencoder of a Wan model, where it does not lie beside the transformer."""
+    text_encoder: File = None
+    """Its text encoder, likewise."""
+    tokenizer: File = None
+    """Its tokeniser, likewise: tokenizer.json or spiece.model, or their folder."""
+    image_encoder: File = None
+    """Its image encoder, likewise."""
+    dtype: Text = None
+    """What a Wan model computes in: bfloat16, float16 or float32."""
+    offload: Text = None
+    """Where the weights of a Wan model wait: none, component, block or disk; the fastest that fits if not given."""
     output: File = None
     """Where to: .mp4, .webm, .gif, or .png for one frame; named after the prompt and the seed if not given."""
     from_: Annotated[str | None, word("FILE"), tyro.conf.arg(name="from", help_behavior_hint="")] = None
@@ -91,6 +107,9 @@ def run(command: Command) -> None:
     """Makes the film. Everything that can be refused is refused before the weights are read."""
     record = record_of(command.from_) if command.from_ is not None else {}
     shot = asked(command, record).seeded()
+    if command.video is not None and shot.frames is None:
+        length = min(control_length(command.video), 81)
+        shot = shot.model_copy(update={"frames": length - (length - 1) % 4})
     device = chosen_device(command.device)
     path = Path(command.output) if command.output is not None else default_output(shot)
     fits(path, shot, command.force)
@@ -98,12 +117,23 @@ def run(command: Command) -> None:
     from vitascope.engine import Engine
 
     with telling() as told:
-        engine = Engine.load(command.model or _model_of(record), device)
+        engine = Engine.load(
+            command.model or _model_of(record),
+            device,
+            parts=parts(command),
+            dtype=command.dtype or "bfloat16",
+            offload=command.offload or "auto",
+            shot=shot,
+            watch=told.step,
+        )
+        for sentence in engine.attach(loras(command)):
+            told.warn(sentence)
+        shot = shot.model_copy(update={"loras": engine.loras})
         full = engine.prepare(shot, given)
         fits(path, full, command.force)
-        full, given = engine.begun(full, given)
+        full, given = engine.begun(full, followed(command, full, given))
         chunks, fps, made = engine.film(full, told.step, given)
-        for sentence in [*engine.warnings(full), *_differences(record, made, command.from_)]:
+        for sentence in [*engine.notices, *engine.warnings(full), *_differences(record, made, command.from_)]:
             told.warn(sentence)
         write(path, chunks, fps, made, replace=command.force)
     print(path)
@@ -122,12 +152,46 @@ def asked_to_heed(command: Command, shot: Shot) -> Given:
                 f"with --{flag.replace('_', '-')}."
             )
     return Given(
-        None if command.image is None else picture(command.image),
-        None if command.last_image is None else picture(command.last_image),
-        None if command.video is None else Video.load(command.video).frames,
-        None if command.mask is None else Video.load(command.mask).frames.float().mean(-1).gt(127.5).byte().mul(255),
-        tuple(picture(path) for path in (command.reference or "").split(",") if path),
+        image=None if command.image is None else picture(command.image),
+        last=None if command.last_image is None else picture(command.last_image),
+        references=tuple(picture(path) for path in (command.reference or "").split(",") if path),
     )
+
+
+def followed(command: Command, full: Shot, given: Given) -> Given:
+    """What the film is given, and with it the film that it follows and its mask, read at the size of the prepared shot.
+
+    Raises BadMedia where one cannot be read, or is too short.
+    """
+    size = (full.frames or 0, full.height or 0, full.width or 0)
+    video = None if command.video is None else control(command.video, *size)
+    mask = None if command.mask is None else control_mask(command.mask, *size)
+    return given._replace(video=video, mask=mask)
+
+
+def parts(command: Command) -> dict[str, Path]:
+    """The files of a Wan model's parts that were named."""
+    named = {name: getattr(command, name) for name in ("vae", "text_encoder", "tokenizer", "image_encoder")}
+    return {name: Path(path) for name, path in named.items() if path is not None}
+
+
+def loras(command: Command) -> list[tuple[Path, float]]:
+    """The files and strengths that --lora says. Raises BadCommand for what is no number."""
+    found = []
+    for word_ in (command.lora or "").split(","):
+        path, colon, strength = word_.rpartition(":")
+        if not colon or os.path.exists(word_):  # a name may hold a colon
+            path, strength = word_, "1"
+        if not path:
+            continue
+        try:
+            found.append((Path(path), float(strength)))
+        except ValueError:
+            raise BadCommand(
+                f"--lora {word_[:80]!r}: what stands behind the colon is a strength, a number; write for instance "
+                "style.safetensors:0.8."
+            ) from None
+    return found
 
 
 def fits(path: Path, shot: Shot, force: bool) -> None:
