@@ -91,19 +91,15 @@ def run(path: Path, sizes: Sizes, ask: Ask, streamed: bool, clock: Callable[[], 
         network = DiT(sizes.network)
     stream = Streamed(network, weights, dtype=TYPE, forget=True, origin=str(path)) if streamed else None
     if stream is None:
-        network.load_state_dict({name: weights[name].clone() for name in weights}, assign=True)
-        weights.map.close()
+        network.load_state_dict(dict(weights), assign=True)  # pages of the file itself: no second copy
     loaded, highest = clock() - started, _status("VmHWM")
     t, h, w = sizes.latent(ask.frames, ask.height, ask.width)
     x = torch.randn(1, sizes.network.in_channels, t, h, w)
     context = torch.randn(1, sizes.text_tokens, sizes.network.text_width)
-    taken = []
+    started = clock()
     with torch.no_grad():
-        for _ in range(1 if streamed else 2):
-            started = clock()
-            made = network(x, torch.full((1,), 500.0), context=context)
-            taken.append(clock() - started)
-    peak = _status("VmHWM")
+        made = network(x, torch.full((1,), 500.0), context=context)
+    taken, peak = clock() - started, _status("VmHWM")
     if stream is not None:
         stream.close()
     told = {
@@ -162,7 +158,7 @@ def _show(found: dict[str, Any], memory: int, seconds: float, title: str) -> Non
     console = Console()
     console.print(table)
     console.print(
-        f"the first forward {found['first']:.2f} s; loading {found['load']:.2f} s, {gib(found['loading'])} at the most; the "
+        f"loading {found['load']:.2f} s, {gib(found['loading'])} at the most; the "
         f"process as a whole {gib(found['all'])} at the most, {gib(found['anonymous'])} of its own in the end; "
         f"{'all numbers finite' if found['finite'] else 'NUMBERS NOT FINITE'}"
     )

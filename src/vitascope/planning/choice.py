@@ -193,25 +193,8 @@ def _planned(
     tokens = sizes.tokens(ask.frames, ask.height, ask.width)
     calls = ask.steps * CALLS.get(ask.solver, 1) * (2 if ask.guided else 1)
     one = forward(sizes, tokens)
-    codec = 4 * codec_parameters(sizes.codec)
+    whole, held, waiting = _weights(sizes, ask, machine, way.offload, size)
     streamed = way.offload in ("block", "disk")
-    whole = {
-        "text": sizes.text.parameters * size,
-        **({"image": sizes.image.parameters * size} if ask.begins and sizes.image else {}),
-        **({"encode": codec} if ask.begins else {}),
-        "walk": sizes.network_parameters * size,
-        "decode": codec,
-    }
-    parts = {name: value for name, value in whole.items() if name != "encode"}
-    held = dict.fromkeys(whole, sum(parts.values())) if way.offload == "none" else dict(whole)
-    if streamed:
-        held["walk"] = (sizes.outside_parameters + 2 * sizes.largest_block) * size
-        held["text"] = _tower_streamed(sizes.text, size)
-        if "image" in held and sizes.image:
-            held["image"] = _tower_streamed(sizes.image, size)
-    waiting = 0 if machine.cpu or way.offload == "none" else sum(parts.values())
-    if way.offload == "disk" and not machine.cpu:  # two blocks, on their way from the file
-        waiting = max(held["walk"], held["text"], codec)
     need = activations(sizes, ask, rows=way.rows, cpu=machine.cpu, bytes_=dtype.itemsize)
     decoder, encoder = decoding(sizes.codec, h, w, sizes.codec_bytes), encoding(sizes.codec, h, w, sizes.codec_bytes)
     share = t - 1 + 1 / sizes.codec.stride[0]  # the first latent frame is one frame of pixels
@@ -247,6 +230,31 @@ def _planned(
     return Plan(
         sizes.name, ask.told(), tokens, calls, one.flops, str(machine.device), DTYPES[dtype], way.offload, way.rows, stages, ()
     )  # fmt: skip
+
+
+def _weights(
+    sizes: Sizes, ask: Ask, machine: Machine, offload: Offload, size: int
+) -> tuple[dict[str, int], dict[str, int], int]:
+    """Bytes of each stage's weights, how many of them are on the device during it, and how many wait beside it."""
+    codec = 4 * codec_parameters(sizes.codec)
+    whole = {
+        "text": sizes.text.parameters * size,
+        **({"image": sizes.image.parameters * size} if ask.begins and sizes.image else {}),
+        **({"encode": codec} if ask.begins else {}),
+        "walk": sizes.network_parameters * size,
+        "decode": codec,
+    }
+    together = sum(value for name, value in whole.items() if name != "encode")  # one codec for both
+    held = dict.fromkeys(whole, together) if offload == "none" else dict(whole)
+    if offload in ("block", "disk"):
+        held["walk"] = (sizes.outside_parameters + 2 * sizes.largest_block) * size
+        held["text"] = _tower_streamed(sizes.text, size)
+        if "image" in held and sizes.image:
+            held["image"] = _tower_streamed(sizes.image, size)
+    waiting = 0 if machine.cpu or offload == "none" else together
+    if offload == "disk" and not machine.cpu:  # two blocks, on their way from the file
+        waiting = max(held["walk"], held["text"], codec)
+    return whole, held, waiting
 
 
 def _tower_streamed(tower: Tower, size: int) -> int:
