@@ -131,7 +131,7 @@ Ran = dict[str, Any]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Engine) -> Callable[[Path], Ran]:
     """Runs a page's Python, block by block in one namespace, in an empty folder, with a small model."""
-    monkeypatch.setattr(Engine, "load", staticmethod(lambda *_: small))
+    monkeypatch.setattr(Engine, "load", staticmethod(lambda *_, **__: small))
     monkeypatch.chdir(tmp_path)
 
     def go(page: Path) -> Ran:

@@ -55,7 +55,9 @@ def test_a_drawn_seed_is_told_and_recorded(vitascope: Run, toy: Path) -> None:
 def test_every_field_of_a_shot_is_a_flag() -> None:
     flags = {ELSEWHERE.get(name, name) for name in Shot.model_fields}
     assert flags <= set(Command.__dataclass_fields__)
-    assert set(Command.__dataclass_fields__) - flags == {"model", "output", "from_", "device", "force"}
+    assert set(Command.__dataclass_fields__) - flags == {
+        "model", "output", "from_", "device", "force", "vae", "text_encoder", "tokenizer", "image_encoder", "dtype", "offload",
+    }  # fmt: skip
 
 
 def test_every_flag_reaches_the_record(vitascope: Run, toy: Path) -> None:
@@ -159,7 +161,7 @@ def test_a_record_never_chooses_a_folder(
     Video(torch.zeros(1, 16, 16, 3, dtype=torch.uint8), 8.0, record).save("a.png")
     names: list[Any] = []
     load = Engine.load
-    monkeypatch.setattr(Engine, "load", lambda name, device: names.append(name) or load(toy, device))
+    monkeypatch.setattr(Engine, "load", lambda name, device, **_: names.append(name) or load(toy, device))
     assert vitascope("generate", "--from", "a.png", "--output", "b.mp4").code == 0
     assert names == [asked]
 
