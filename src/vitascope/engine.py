@@ -207,9 +207,8 @@ class Engine:
 
         Raises BadShot for what this model cannot be given, and where the shot names something else already.
         """
-        if given:
-            self._ensure_taken(given)
-            given = self.system.fitted(shot, given)
+        self._ensure_taken(given)
+        given = self.system.fitted(shot, given)
         for name, now in _hashes(given).items():
             before = getattr(shot, name)
             if before and now and before != now:

@@ -137,6 +137,12 @@ def notice(path: Path, *, watch: Watch | None = None) -> str | None:
     return f"{path}: it looks like {told} and {reason}; if films come out wrong, fetch it again."
 
 
+def altered(path: Path, *, watch: Watch | None = None) -> str | None:
+    """`notice` of a file that has the name or the size of a published one; None for all others."""
+    size = _size(path)
+    return notice(path, watch=watch) if any(path.name == known.file or size == known.size for known in KNOWN) else None
+
+
 def digest(path: Path, *, watch: Watch | None = None) -> str:
     """SHA-256 of a file's bytes in hexadecimal, from the cache if path, size and time of change are those of the last time.
 

@@ -89,41 +89,24 @@ class WanSystem:
     @property
     def notices(self) -> list[str]:
         """What is odd about its files, and of how it reads prompts, a sentence each."""
-        return [*self.found.notices, *self.text.notices]
+        odd = [told for file in files(self.found) if (told := known.altered(file)) is not None]
+        return [*self.found.notices, *odd, *self.text.notices]
 
     @property
     def takes(self) -> frozenset[str]:
         """What a film can be given beside words."""
         return TAKES[self.kind]
 
-    @property
-    def area(self) -> int:
-        """Pixels of a frame that it was trained for: told by its name, and where that is silent by its size and kind."""
-        if "480" in self.name or "720" in self.name:
-            return SMALL if "480" in self.name else LARGE
-        return LARGE if self.network.width >= 5120 and self.kind in ("t2v", "flf2v") else SMALL
-
     def defaults_for(self, given: Given) -> dict[str, Any]:
-        """Steps, shift, guidance and size with which its makers run it (wan.md 7.5); the shift of a scheduler's config.
-
-        A film that begins with a picture has about its shape; one that follows a film is at most as long.
-        """
-        height, width = (480, 832) if self.area == SMALL else (720, 1280)
+        """As its makers run it (`defaults`). A film that begins with a picture has about its shape; one that follows a film is
+        at most as long."""
+        usual = defaults(self.found)
         if given.image is not None and "image" in self.takes:
-            height, width = conditioning.size_like(given.image, self.area, self.codec, self.network.patch)
-        frames = 81 if given.video is None else min(81, len(given.video) - (len(given.video) - 1) % 4)
-        shift = {"flf2v": 16.0, "vace": 16.0, "i2v": 3.0 if self.area == SMALL else 5.0}.get(self.kind, 5.0)
-        told = (self.found.scheduler or {}).get("flow_shift")
-        return {
-            "frames": frames,
-            "height": height,
-            "width": width,
-            "fps": 16.0,
-            "steps": 40 if self.kind == "i2v" else 50,
-            "solver": "unipc",
-            "guidance": 5.0,
-            "shift": float(told or shift),
-        }
+            codec, patch = self.codec, self.network.patch
+            usual["height"], usual["width"] = conditioning.size_like(given.image, area(self.found), codec, patch)
+        if given.video is not None:
+            usual["frames"] = min(81, len(given.video) - (len(given.video) - 1) % 4)
+        return usual
 
     def fitted(self, shot: Shot, given: Given) -> Given:
         """Films and masks at the film's size and length; pictures as they are, since how they are scaled is part of a preset.
@@ -178,10 +161,7 @@ class WanSystem:
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of every file that determines the pixels; what was hashed once is remembered."""
-        found = self.found
-        places = [found.transformer, found.vae, found.text, found.image]
-        files = [file for place in places if place is not None for file in opened(place).files]
-        return {file.name: known.digest(file) for file in files}
+        return {file.name: known.digest(file) for file in files(self.found)}
 
     def _ensure_whole(self, given: Given) -> None:
         there = {name for name, value in given._asdict().items() if value is not None and value != ()}
@@ -204,6 +184,37 @@ class WanSystem:
             return ()
         self.attached = attach(self.diffusion.net, loras, merge=self.streamed is None)
         return self.attached.reports
+
+
+def area(found: Found) -> int:
+    """Pixels of a frame that a model was trained for: told by its name, and where that is silent by its size and kind."""
+    name = found.path.resolve().name
+    if "480" in name or "720" in name:
+        return SMALL if "480" in name else LARGE
+    return LARGE if found.network.config.width >= 5120 and found.variant in ("t2v", "flf2v") else SMALL
+
+
+def defaults(found: Found) -> dict[str, Any]:
+    """Steps, shift, guidance and size with which a model's makers run it (wan.md 7.5), or the shift of its scheduler's config."""
+    small = area(found) == SMALL
+    height, width = (480, 832) if small else (720, 1280)
+    shift = {"flf2v": 16.0, "vace": 16.0, "i2v": 3.0 if small else 5.0}.get(found.variant, 5.0)
+    return {
+        "frames": 81,
+        "height": height,
+        "width": width,
+        "fps": 16.0,
+        "steps": 40 if found.variant == "i2v" else 50,
+        "solver": "unipc",
+        "guidance": 5.0,
+        "shift": float((found.scheduler or {}).get("flow_shift") or shift),
+    }
+
+
+def files(found: Found) -> list[Path]:
+    """The weight files of a model that was found."""
+    places = [found.transformer, found.vae, found.text, found.image]
+    return [file for place in places if place is not None for file in opened(place).files]
 
 
 def sizes_of(found: Found, codec: VAEConfig, text: UMT5Config, name: str) -> Sizes:

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import tyro
 
@@ -169,7 +169,20 @@ def followed(command: Command, full: Shot, given: Given) -> Given:
     return given._replace(video=video, mask=mask)
 
 
-def parts(command: Command) -> dict[str, Path]:
+class HasParts(Protocol):
+    """A command that can name the files of a Wan model's parts."""
+
+    @property
+    def vae(self) -> str | None: ...
+    @property
+    def text_encoder(self) -> str | None: ...
+    @property
+    def tokenizer(self) -> str | None: ...
+    @property
+    def image_encoder(self) -> str | None: ...
+
+
+def parts(command: HasParts) -> dict[str, Path]:
     """The files of a Wan model's parts that were named."""
     named = {name: getattr(command, name) for name in ("vae", "text_encoder", "tokenizer", "image_encoder")}
     return {name: Path(path) for name, path in named.items() if path is not None}

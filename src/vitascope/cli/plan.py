@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vitascope.cli.flags import BadCommand, Flag, Real, Text, Whole
-from vitascope.cli.generate import chosen_device
+from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole
+from vitascope.cli.generate import chosen_device, parts
 from vitascope.errors import nearest
 from vitascope.shot import Shot
 
@@ -34,7 +34,15 @@ class Command:
     """
 
     model: Annotated[Text, tyro.conf.arg(help_behavior_hint="")] = None
-    """A shipped model's name or a bundle's folder."""
+    """A shipped model's name, a bundle's folder, or the folder or file of a Wan 2.1 model."""
+    vae: File = None
+    """Parts of a Wan model that do not lie beside its transformer: the autoencoder,"""
+    text_encoder: File = None
+    """the text encoder,"""
+    tokenizer: File = None
+    """its tokeniser,"""
+    image_encoder: File = None
+    """the image encoder."""
     shape: Text = None
     """Instead of a model, a published shape: wan-1.3b, wan-14b, wan-i2v-14b, wan-flf2v-14b, wan-vace-1.3b, wan-vace-14b."""
     frames: Whole = None
@@ -112,13 +120,21 @@ def planned(command: Command, shot: Shot, device: str) -> Plan:
 def _system(command: Command) -> tuple[Sizes, dict[str, object], Path | None]:
     """The sizes of what is asked about, what a shot gets where it says nothing, and the network's file."""
     from vitascope import bundle
-    from vitascope.engine import find
+    from vitascope.engine import located
     from vitascope.planning import SHAPE_NAMES, of_clip, shape
 
     if command.shape is not None:
         _choice("shape", command.shape, SHAPE_NAMES)
         return shape(command.shape), dict(WAN), None
-    folder = find(command.model)
+    path = located(command.model)
+    if path.is_file() or not (path / bundle.RECIPE).is_file():
+        from vitascope.checkpoints.layout import look
+        from vitascope.checkpoints.wan_system import defaults, sizes_found
+        from vitascope.checkpoints.weights import opened
+
+        found = look(path, parts(command)).complete()
+        return sizes_found(found), defaults(found), opened(found.transformer).files[0]
+    folder = path
     recipe, _ = bundle.described(folder)
     sizes = of_clip(recipe.name, recipe.network, recipe.codec, recipe.text)
     return sizes, recipe.video.model_dump() | recipe.defaults.model_dump(), folder / bundle.NETWORK
