@@ -194,9 +194,13 @@ class _Source:
 
     def __init__(self, weights: Mapping[str, Tensor], device: torch.device, dtype: Dtype, forget: bool) -> None:
         self.weights, self.device, self.forget = weights, device, forget
-        self.dtype = dtype if callable(dtype) else lambda _: dtype
+        self._dtype = dtype
         self.shelf: dict[object, list[_Slot]] = {}
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def dtype(self, name: str) -> torch.dtype:
+        """What a tensor becomes on the way."""
+        return self._dtype if isinstance(self._dtype, torch.dtype) else self._dtype(name)
 
     @torch.no_grad()
     def fetch(self, prefix: str, names: list[str]) -> _Slot:
@@ -214,8 +218,8 @@ class _Source:
                 if self.forget:
                     _forget(source)
             if self.stream is not None:
-                slot.filled = slot.filled or torch.cuda.Event()
-                slot.filled.record(self.stream)
+                filled = slot.filled = slot.filled or torch.cuda.Event()
+                filled.record(self.stream)
         return slot
 
     def await_(self, slot: _Slot) -> None:
@@ -226,8 +230,8 @@ class _Source:
     def release(self, slot: _Slot) -> None:
         """Nobody reads the slot any more, once what was asked of the device so far is done."""
         if self.stream is not None:
-            slot.read = slot.read or torch.cuda.Event()
-            slot.read.record(torch.cuda.current_stream(self.device))
+            read = slot.read = slot.read or torch.cuda.Event()
+            read.record(torch.cuda.current_stream(self.device))
         self.shelf.setdefault(_signature(slot.tensors), []).append(slot)
 
     def settle(self) -> None:

@@ -102,13 +102,7 @@ def run(path: Path, sizes: Sizes, ask: Ask, streamed: bool, clock: Callable[[], 
     taken, peak = clock() - started, _status("VmHWM")
     if stream is not None:
         stream.close()
-    told = {
-        "seconds": min(taken),
-        "first": taken[0],
-        "load": loaded,
-        "loading": highest - before,
-        "memory": peak - before,
-    }
+    told = {"seconds": taken, "load": loaded, "loading": highest - before, "memory": peak - before}
     return told | {"anonymous": _status("RssAnon"), "all": peak, "finite": float(bool(torch.isfinite(made).all()))}
 
 

@@ -242,7 +242,7 @@ def best_dtype(device: torch.device) -> torch.dtype:
     taken = {}
     for dtype in (torch.float32, torch.bfloat16):
         b = a.to(dtype)
-        b @ b
+        _ = b @ b
         taken[dtype] = _Timer(device, time.perf_counter).seconds(lambda b=b: b @ b)
     return torch.bfloat16 if taken[torch.bfloat16] < 1.5 * taken[torch.float32] else torch.float32
 
