@@ -149,7 +149,7 @@ def test_memory_of_the_network_is_what_it_allocates(dtype: torch.dtype, rows: in
     x, context = torch.zeros(rows, 16, 3, 32, 32), torch.zeros(rows, 512, 64)
     found = most_alive(lambda: model(x, torch.zeros(rows), context=context))
     told = network_memory(sizes(network), 768, rows=rows, bytes_=dtype.itemsize)
-    assert 0.98 <= told / found <= 1.1
+    assert 0.98 <= told / found <= 1.15
 
 
 def test_memory_where_each_frame_has_a_clock_of_its_own() -> None:

@@ -53,6 +53,8 @@ class Engine:
     def __init__(self, system: System, folder: Path | None = None) -> None:
         self.system = system
         self.folder = folder
+        self.rows: int | None = None
+        """Rows of a field that the network is asked for at once, at most; None: all. Fewer need less memory."""
         self.loras: tuple[tuple[str, float], ...] = ()
         """The LoRAs that the model carries, by their files' hashes, with their strengths."""
 
@@ -80,9 +82,13 @@ class Engine:
         elif path.is_dir() and exchange.is_export(path):
             system = exchange.from_diffusers(path)
         else:
+            rows = None
             if offload == "auto":
-                offload = wan_system.chosen_way(path, place, parts, dtype, shot)
-            return Engine(wan_system.load(path, place, parts=parts, dtype=dtype, offload=offload, watch=watch))
+                made = wan_system.planned(path, place, parts, dtype, shot)
+                offload, rows = made.offload, made.rows
+            engine = Engine(wan_system.load(path, place, parts=parts, dtype=dtype, offload=offload, watch=watch))
+            engine.rows = rows
+            return engine
         # bf16 matrix products are several times faster on every device; the state of the walk stays float32.
         return Engine(system.to(place).settle(autocast=True), path)
 
@@ -251,6 +257,7 @@ class Engine:
         guided = diffusion.field(wanted, guides.first)
         if not all(shot.unconditional and not negative for shot, negative in zip(shots, negatives)):
             guided = guide(guided, diffusion.field(other, guides.first), one.scale.at)
+        guided = guided.at_most(self.rows)
         if guides.first is None:
             return guided
         return diffusion.beginning(guided, guides.first, self.latent_shape(one)[1])

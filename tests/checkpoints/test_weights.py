@@ -156,11 +156,11 @@ def test_nothing_is_read_until_it_is_touched(tmp_path: Path) -> None:
     before = resident()
     weights = opened(path)
     views = {name: weights[name] for name in weights}
-    assert resident() - before < 2**22
+    assert resident() - before < 2**25  # of 2**30; other tests' garbage comes and goes meanwhile
     assert not views["row.3"].any()
     assert 2**25 < resident() - before < 2**27
     weights.forget()
-    assert resident() - before < 2**23
+    assert resident() - before < 2**25
     assert not views["row.3"].any()  # and is read again
 
 

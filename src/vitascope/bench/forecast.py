@@ -11,48 +11,24 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import mmap
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
+from vitascope.checkpoints.weights import opened
 from vitascope.models.dit import DiT
 from vitascope.planning import Ask, Machine, Sizes, gib, measured, plan, shape
 from vitascope.streaming import Streamed
-from vitascope.tensors import header
 
 TYPE = torch.bfloat16
-
-
-class Mapped(Mapping[str, Tensor]):
-    """The tensors of a safetensors file that this benchmark wrote, on a memory map: nothing is read until it is touched."""
-
-    def __init__(self, path: Path) -> None:
-        self.entries = header(path)
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        self.start = 8 + length
-
-    def __getitem__(self, name: str) -> Tensor:
-        entry = self.entries[name]
-        count = math.prod(entry.shape)
-        return torch.frombuffer(self.map, dtype=TYPE, count=count, offset=self.start + entry.start).view(entry.shape)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
 
 
 def written(folder: Path, sizes: Sizes, holes: bool) -> Path:
@@ -86,7 +62,7 @@ def run(path: Path, sizes: Sizes, ask: Ask, streamed: bool, clock: Callable[[], 
     """One forward from the file: bytes at the most beyond what the process had before, and seconds."""
     before, started = _status("VmRSS"), clock()
     Path("/proc/self/clear_refs").write_text("5")  # the highest so far is counted from here
-    weights = Mapped(path)
+    weights = opened(path)
     with torch.device("meta"):
         network = DiT(sizes.network)
     stream = Streamed(network, weights, dtype=TYPE, forget=True, origin=str(path)) if streamed else None

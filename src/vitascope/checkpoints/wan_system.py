@@ -33,7 +33,7 @@ from vitascope.models.umt5 import UMT5Config
 from vitascope.models.vae import VAEConfig
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
-from vitascope.planning import OFFLOADS, Ask, Offload, Sizes, Tower, here, plan, shape
+from vitascope.planning import OFFLOADS, Ask, Offload, Plan, Sizes, Tower, here, plan, shape
 from vitascope.presets import PRESETS
 from vitascope.shot import Given, Shot
 from vitascope.streaming import Streamed, visiting
@@ -271,10 +271,8 @@ def load(
     return system
 
 
-def chosen_way(
-    path: Path, device: torch.device, parts: Mapping[str, Path] | None, dtype: str, shot: Shot | None
-) -> Offload:
-    """The fastest way of loading a model in which a shot fits into this machine. Raises BadModel, BadShot."""
+def planned(path: Path, device: torch.device, parts: Mapping[str, Path] | None, dtype: str, shot: Shot | None) -> Plan:
+    """The fastest way of loading a model and walking in which a shot fits into this machine. Raises BadModel, BadShot."""
     found = look(path, parts).complete()
     sizes = sizes_found(found)
     shot = (shot or Shot(unconditional=True)).filled(
@@ -282,7 +280,7 @@ def chosen_way(
     )
     guided, begins = shot.scale.start != 1.0, sizes.image is not None
     ask = Ask(shot.frames or 0, shot.height or 0, shot.width or 0, shot.steps or 0, guided=guided, begins=begins)
-    return plan(sizes, ask, here(device), dtype=DTYPES[_chosen("dtype", dtype, tuple(DTYPES))]).offload
+    return plan(sizes, ask, here(device), dtype=DTYPES[_chosen("dtype", dtype, tuple(DTYPES))])
 
 
 def sizes_found(found: Found) -> Sizes:
