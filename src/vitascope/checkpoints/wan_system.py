@@ -16,7 +16,7 @@ import torch
 
 from vitascope import conditioning
 from vitascope.checkpoints import known, recognition, wan
-from vitascope.checkpoints.assembly import DTYPES, Watch, shapes
+from vitascope.checkpoints.assembly import DTYPES, SAFEST_WIDE, Watch, shapes
 from vitascope.checkpoints.attaching import Attached, Report, attach
 from vitascope.checkpoints.layout import Found, look
 from vitascope.checkpoints.lora import Lora
@@ -259,9 +259,13 @@ def load(
         with outlined():
             net = wan.outline(found)
         weights, origin = wan.transformer_weights(found, precision), str(found.transformer)
-        streamed = Streamed(net, weights, device=device, dtype=precision, forget=way == "disk", origin=origin)
+
+        def kind_of(name: str) -> torch.dtype:
+            return torch.float32 if SAFEST_WIDE.match(name) else precision
+
+        streamed = Streamed(net, weights, device=device, dtype=kind_of, forget=way == "disk", origin=origin)
     else:
-        net = wan.load_transformer(found, precision, watch)
+        net = wan.load_transformer(found, precision, watch, keep_wide=True)
     diffusion = Diffusion(net.eval().requires_grad_(False), Linear(), "velocity", LogitNormal(0.0, 1.0, 5.0))
     name = path.name.split(".safetensors")[0] if path.is_file() else path.resolve().name
     system = WanSystem(name, found, codec, text, diffusion, tower, device, way, streamed)
