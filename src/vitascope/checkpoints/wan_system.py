@@ -279,9 +279,7 @@ def planned(path: Path, device: torch.device, parts: Mapping[str, Path] | None, 
     """The fastest way of loading a model and walking in which a shot fits into this machine. Raises BadModel, BadShot."""
     found = look(path, parts).complete()
     sizes = sizes_found(found)
-    shot = (shot or Shot(unconditional=True)).filled(
-        {"frames": 81, "height": 480, "width": 832, "steps": 50, "guidance": 5.0}
-    )
+    shot = (shot or Shot(unconditional=True)).filled(defaults(found))
     guided, begins = shot.scale.start != 1.0, sizes.image is not None
     ask = Ask(shot.frames or 0, shot.height or 0, shot.width or 0, shot.steps or 0, guided=guided, begins=begins)
     return plan(sizes, ask, here(device), dtype=DTYPES[_chosen("dtype", dtype, tuple(DTYPES))])
