@@ -113,14 +113,14 @@ def hash_state(path: Path, *, watch: Watch | None = None) -> str:
     return f"known: {found.name}" if found else "unknown"
 
 
-def known_so_far(path: Path, *, most: int = SMALL, watch: Watch | None = None) -> str:
-    """`hash_state` of a file hashed before, of up to `most` bytes, or of a size that no known one has.
+def known_so_far(path: Path, *, most: int | None = None, watch: Watch | None = None) -> str:
+    """`hash_state` of a file hashed before, of up to `most` bytes (SMALL), or of a size that no known one has.
 
     Of others "size of NAME, not hashed yet". Bytes of the right size that are not the published ones are told so.
     """
     size = _size(path)
     like = [known.name for known in KNOWN if known.size == size]
-    if like and size > most and remembered(path) is None:
+    if like and size > (SMALL if most is None else most) and remembered(path) is None:
         return f"size of {' or '.join(like)}, not hashed yet"
     found = hash_state(path, watch=watch)
     return f"unknown: size of {' or '.join(like)}, other bytes" if like and found == "unknown" else found
