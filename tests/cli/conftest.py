@@ -102,6 +102,7 @@ def vitascope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))  # no models of whoever runs this
 
     def run(*argv: str | Path) -> Told:
         out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()

@@ -18,6 +18,8 @@ Watch = Callable[[int, int], object]
 _CHUNK = 1 << 22
 _MOST = 1000
 """Hashes that are kept; the oldest go first."""
+SMALL = 1 << 25
+"""Bytes of the largest file that is hashed unasked."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,19 @@ def hash_state(path: Path, *, watch: Watch | None = None) -> str:
     return f"known: {found.name}" if found else "unknown"
 
 
+def known_so_far(path: Path, *, most: int | None = None, watch: Watch | None = None) -> str:
+    """`hash_state` of a file hashed before, of up to `most` bytes (SMALL), or of a size that no known one has.
+
+    Of others "size of NAME, not hashed yet". Bytes of the right size that are not the published ones are told so.
+    """
+    size = _size(path)
+    like = [known.name for known in KNOWN if known.size == size]
+    if like and size > (SMALL if most is None else most) and remembered(path) is None:
+        return f"size of {' or '.join(like)}, not hashed yet"
+    found = hash_state(path, watch=watch)
+    return f"unknown: size of {' or '.join(like)}, other bytes" if like and found == "unknown" else found
+
+
 def recognised(path: Path, *, watch: Watch | None = None) -> Known | None:
     """The published file that this is, byte for byte; None if it is none of them."""
     like = [known for known in KNOWN if known.size == _size(path)]
@@ -143,6 +158,14 @@ def altered(path: Path, *, watch: Watch | None = None) -> str | None:
     return notice(path, watch=watch) if any(path.name == known.file or size == known.size for known in KNOWN) else None
 
 
+def remembered(path: Path) -> str | None:
+    """The SHA-256 that `digest` found the last time, if the file has not changed since. Raises BadModel if it cannot be read."""
+    try:
+        return _remembered().get(_place(path, path.stat()))
+    except OSError as error:
+        raise BadModel(f"{path}: it cannot be read ({error}); copy it again.") from error
+
+
 def digest(path: Path, *, watch: Watch | None = None) -> str:
     """SHA-256 of a file's bytes in hexadecimal, from the cache if path, size and time of change are those of the last time.
 
@@ -150,10 +173,9 @@ def digest(path: Path, *, watch: Watch | None = None) -> str:
     """
     try:
         state = path.stat()
-        place = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
-        remembered = _remembered()
-        if place in remembered:
-            return remembered[place]
+        place, table = _place(path, state), _remembered()
+        if place in table:
+            return table[place]
         found, done = hashlib.sha256(), 0
         with path.open("rb") as file:
             while piece := file.read(_CHUNK):
@@ -176,6 +198,10 @@ def cache_folder() -> Path | None:
         return Path.home() / ".cache" / "vitascope"
     except RuntimeError:
         return None
+
+
+def _place(path: Path, state: os.stat_result) -> str:
+    return f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
 
 
 def _size(path: Path) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from vitascope.checkpoints import configs, names
 from vitascope.checkpoints.assembly import shapes
 from vitascope.checkpoints.recognition import Network, Variant
+from vitascope.checkpoints.shelf import weight_files
 from vitascope.checkpoints.views import WORDS, Kind, is_diffusers, kind, view
 from vitascope.checkpoints.weights import Weights, opened
 from vitascope.errors import BadModel
@@ -95,11 +96,8 @@ _HINTS: Mapping[str, tuple[str, ...]] = {
 }
 """How the published files begin; they come first where there are several."""
 
-ENDINGS = (".safetensors", ".pth", ".gguf", ".pt", ".bin")
 FLAGS: Mapping[str, Part] = {"vae": "vae", "text_encoder": "text", "tokenizer": "tokenizer", "image_encoder": "image"}
 """The parts that can be named, by their flags, to what they are called here."""
-_MANY = 200
-"""Files of a folder that are looked into."""
 _WORDS = ("tokenizer.json", "spiece.model")
 
 
@@ -200,13 +198,7 @@ def _one(folder: Path, asked: Path) -> tuple[Path, Path | None]:
 
 def _files(folder: Path, hints: tuple[str, ...] = ()) -> list[Path]:
     """The weight files of a folder, those with a known beginning first; an index stands for the files that it names."""
-    here = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    indices = [file for file in here if file.name.endswith(".index.json")]
-    shards = tuple(file.name.removesuffix(".index.json").rsplit(".", 1)[0] + "-" for file in indices)
-    weights = [
-        f for f in here if f.name.endswith(ENDINGS) and not (shards and f.name.startswith(shards) and "-of-" in f.name)
-    ]
-    found = [*indices, *weights][:_MANY]
+    found = weight_files(sorted(folder.iterdir()))
     return sorted(found, key=lambda file: not file.name.lower().startswith(hints)) if hints else found
 
 

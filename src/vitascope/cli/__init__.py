@@ -21,7 +21,7 @@ from vitascope.errors import VitascopeError, nearest
 COMMANDS = {
     "generate": "make a film of a sentence",
     "plan": "tell what a film would take on this machine",
-    "inspect": "tell what a film or a bundle is, and how it was made",
+    "inspect": "tell what a film is and how it was made, or what weights are",
     "sheet": "make a film of every line of a file, all on one picture",
     "storybook": "show the drawn world that models learn",
     "models": "list the models that are here",

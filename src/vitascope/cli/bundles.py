@@ -50,20 +50,31 @@ class Bundle:
             return "unknown"
         return "{width}x{height}, {frames} frames, {fps:g} fps".format_map({**dict.fromkeys(_CLIP, math.nan), **video})
 
+    @property
+    def does(self) -> str:
+        """What it can do, in words."""
+        stages = self.recipe.get("stages")
+        diffusion = stages.get("diffusion") if isinstance(stages, dict) else None
+        pictures = isinstance(diffusion, dict) and bool(diffusion.get("first"))
+        return "films of a prompt" + (", also ones that begin with a picture" if pictures else "")
+
     def json(self) -> dict[str, Any]:
         """As a program reads it."""
-        return asdict(self) | {"parameters": self.parameters, "bytes": self.bytes}
+        counts = {"does": self.does, "parameters": self.parameters, "bytes": self.bytes}
+        return {"kind": "bundle"} | asdict(self) | counts
 
 
 _CLIP = ("width", "height", "frames", "fps")
 
 
-def here() -> list[Bundle]:
-    """The shipped bundles, and those in this folder and its `runs`. A folder that cannot be read is left out."""
-    shipped = sorted((Path(vitascope.__file__).parent / "weights").glob("*/recipe.json"))
-    found = [
-        path for pattern in ("*/recipe.json", "runs/*/bundle/recipe.json") for path in sorted(Path().glob(pattern))
-    ]
+def here(folder: Path | None = None) -> list[Bundle]:
+    """The bundles in a folder and its `runs`; with no folder given the shipped ones, and those in this one.
+
+    What cannot be read is left out.
+    """
+    shipped = [] if folder else sorted((Path(vitascope.__file__).parent / "weights").glob("*/recipe.json"))
+    patterns = (*(["recipe.json"] if folder else []), "*/recipe.json", "runs/*/bundle/recipe.json")
+    found = [path for pattern in patterns for path in sorted((folder or Path()).glob(pattern))]
     bundles = []
     for origin, paths in (("shipped", shipped), ("found", found)):
         for path in paths:

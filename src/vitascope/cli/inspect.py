@@ -1,59 +1,86 @@
-"""vitascope inspect: what a film or a bundle is, and how it was made."""
+"""vitascope inspect: what a film is and how it was made, or what weights are."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from vitascope.checkpoints.known import known_so_far
 from vitascope.cli.bundles import look, weights
 from vitascope.cli.flags import Flag, word
+from vitascope.cli.models import hashes, printable
+from vitascope.cli.progress import telling
 from vitascope.media import facts, local_path, read_record
+
+WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf", ".index.json", "model_index.json")
+"""How the names of files end that are no films, whatever is in them."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """Tell what a film is and how it was made, or what a bundle of weights holds.
+    """Tell what a film is and how it was made, or what weights are: a bundle, a Wan model, one part of it, a LoRA.
 
     vitascope inspect a-red-ball-7.mp4
 
     vitascope inspect a-red-ball-7.mp4 --json
 
     vitascope inspect runs/tiny/bundle
+
+    vitascope inspect Wan2.1-T2V-1.3B --hash
+
+    Of weights the headers are read, and nothing is ever unpickled.
     """
 
     file: tyro.conf.Positional[Annotated[str, word("FILE")]]
-    """A film, a bundle's folder, or a safetensors file."""
+    """A film, a weight file, or the folder of a bundle or of a Wan model."""
+    hash: Flag = False
+    """Read weight files that have the size of a published one, to tell whether they are its very bytes."""
     json: Flag = False
     """As JSON, for a program to read."""
 
 
 def run(command: Command) -> None:
     """Prints what is known of the file."""
-    about = told(local_path(command.file))
+    with telling() as progress:
+        about = told(local_path(command.file), hashes(progress) if command.hash else known_so_far)
     if command.json:
         print(json.dumps(about))
     else:
         print("\n".join(lines(about)))
 
 
-def told(path: Path) -> dict[str, Any]:
+def told(path: Path, hashes: Callable[[Path], str] = known_so_far) -> dict[str, Any]:
     """What a file or folder is, as it would be written in JSON.
 
     Raises:
         BadMedia, BadModel: when it is neither a film nor weights.
     """
-    if path.is_dir():
-        return {"kind": "bundle", **look(path).json()}
-    if path.suffix == ".safetensors" and path.is_file():
-        held = weights(path)
-        return {"kind": "weights", "tensors": held.tensors, "parameters": held.parameters, "bytes": held.bytes}
+    if path.is_dir() and (path / "recipe.json").exists():
+        return look(path).json()
+    if path.is_file() and path.suffix == ".safetensors" and (path.parent / "recipe.json").is_file():
+        return {"kind": "weights", **asdict(weights(path))}
+    if path.is_dir() or (path.is_file() and _holds_weights(path)):
+        from vitascope.checkpoints import labels
+
+        return labels.told(path, hashes)
     film = facts(path)
     return {"kind": "film", **film._asdict(), "seconds": round(film.seconds, 3), "record": read_record(path)}
+
+
+def _holds_weights(path: Path) -> bool:
+    if path.name.endswith(WEIGHTS):
+        return True
+    try:
+        with path.open("rb") as file:
+            begin = file.read(9)
+    except OSError:
+        return False
+    return begin[8:] == b"{" or begin[:4] in (b"GGUF", b"PK\x03\x04")
 
 
 def lines(about: Mapping[str, Any], indent: str = "") -> list[str]:
@@ -68,6 +95,5 @@ def lines(about: Mapping[str, Any], indent: str = "") -> list[str]:
 
 
 def _shown(value: object) -> str:
-    # A record is whatever somebody wrote into a file: nothing in it may move the cursor or colour the terminal.
-    text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    # A record, or a header, is whatever somebody wrote into a file.
+    return printable(value if isinstance(value, str) else "none" if value is None else json.dumps(value))
