@@ -52,7 +52,7 @@ def test_the_list_of_commands(vitascope: Run) -> None:
     ("argv", "says"),
     [
         (["generat", "a ball"], "the nearest is generate"),
-        (["xyzzy"], "there are generate, inspect"),
+        (["xyzzy"], "there are generate, plan, inspect"),
         (["a red ball"], "vitascope generate 'a red ball'"),
         (["inspect"], "it needs a FILE"),
         (["inspect", "a", "b"], "one FILE"),
