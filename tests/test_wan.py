@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tests.checkpoints import twins
 from tests.checkpoints.twins import Packed, Twin, Variant, twin
 from torch import Tensor
 
+from vitascope.checkpoints import wan_system
 from vitascope.engine import Engine
+from vitascope.errors import BadShot
+from vitascope.presets import NEGATIVE as NEGATIVE_OF_WAN
+from vitascope.presets import PRESETS
 from vitascope.shot import Given, Shot
 
 FRAMES, HEIGHT, WIDTH, STEPS, SEED = 9, 32, 48, 10, 7
@@ -109,3 +114,132 @@ def test_the_film_is_that_of_diffusers(variant: Variant, tmp_path: Path) -> None
     raw = raw[:, :, -latent.shape[2] :]
     assert error(latent, raw) < 1e-4
     assert error(pixels, wanted.clamp(-1, 1)) < 1e-4
+
+
+# --- the same film, however it lies on disk and wherever its weights wait ---
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The text-to-video twin in every packaging."""
+    root = tmp_path_factory.mktemp("packed")
+    t = twin("t2v", head=128, heads=1)
+    for name, packing in (PACKS | {"comfy": twins.comfy, "kijai": twins.kijai}).items():
+        packing(t, root / name)
+    return root
+
+
+def loaded(shelf: Path, name: str = "official", dtype: str = "float32", **how: Any) -> Engine:
+    parts = {"tokenizer": shelf / "official" / "google" / "umt5-xxl"} if name == "kijai" else None
+    return Engine.load(shelf / name, "cpu", parts=parts, dtype=dtype, **how)
+
+
+def film(engine: Engine, **more: Any) -> Tensor:
+    """Frames uint8 of a short film of text."""
+    asked = {"prompt": PROMPT, "negative": NEGATIVE, "frames": 5, "height": 32, "width": 48, "steps": 3, "seed": SEED}
+    return engine.generate(Shot.model_validate(asked | more)).frames
+
+
+def walked(engine: Engine, **more: Any) -> Tensor:
+    """The latent of that film."""
+    asked = {"prompt": PROMPT, "frames": 5, "height": 32, "width": 48, "steps": 3, "seed": SEED}
+    *_, last = engine.sample(engine.prepare(Shot.model_validate(asked | more)))
+    return last.x
+
+
+def test_every_packaging_gives_the_same_film(shelf: Path) -> None:
+    wanted = walked(loaded(shelf)), film(loaded(shelf))
+    # The twin's weights are the same numbers in 16 bits, in which ComfyUI's and Kijai's files keep them.
+    for name in ("diffusers", "comfy", "kijai"):
+        engine = loaded(shelf, name)
+        if name == "diffusers":
+            assert engine.defaults["shift"] == 3.0, "as its scheduler's config says"
+        assert torch.equal(walked(engine, shift=5.0), wanted[0]), name
+        assert torch.equal(film(engine, shift=5.0), wanted[1]), name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_where_weights_wait_changes_no_bit(dtype: str, shelf: Path) -> None:
+    wanted = film(loaded(shelf, dtype=dtype))
+    for offload in ("component", "block", "disk"):
+        assert torch.equal(film(loaded(shelf, dtype=dtype, offload=offload)), wanted), offload
+
+
+def test_loras_merged_and_beside_say_the_same_and_leave_no_trace(shelf: Path, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(3)
+    layers = ("self_attn.q", "cross_attn.v", "ffn.0")
+    shapes = {"self_attn.q": (128, 128), "cross_attn.v": (128, 128), "ffn.0": (256, 128)}
+    state = {}
+    for layer in layers:
+        out, into = shapes[layer]
+        state[f"diffusion_model.blocks.0.{layer}.lora_A.weight"] = torch.randn(4, into, generator=generator) * 0.1
+        state[f"diffusion_model.blocks.0.{layer}.lora_B.weight"] = torch.randn(out, 4, generator=generator) * 0.1
+    path = tmp_path / "style.safetensors"
+    save_file(state, path)
+    merged, beside = loaded(shelf), loaded(shelf, offload="block")
+    plain, before = walked(merged), {name: p.clone() for name, p in merged.diffusion.net.named_parameters()}
+    for engine in (merged, beside):
+        (report,) = engine.attach([(path, 0.8)])
+        assert "6 of 6 keys change 3 weights" in report
+    styled = walked(merged, loras=merged.loras)
+    assert error(walked(beside, loras=beside.loras), styled) < 1e-5
+    assert error(styled, plain) > 1e-3
+    with pytest.raises(BadShot, match="--lora"):
+        walked(merged)  # whose record would tell of no LoRA
+    for engine in (merged, beside):
+        assert engine.attach([]) == []
+        assert torch.equal(walked(engine), plain)
+    for name, parameter in merged.diffusion.net.named_parameters():
+        assert torch.equal(parameter, before[name]), name
+
+
+@pytest.mark.parametrize("variant", ["t2v", "i2v", "flf2v"])
+def test_as_official_means_its_grid_and_its_negative_prompt(variant: Variant, tmp_path: Path) -> None:
+    packed = twins.official(twin(variant, head=128, heads=1), tmp_path / "model")
+    engine = Engine.load(packed.root, "cpu", dtype="float32")
+    shot, had = prepared(engine, variant, preset="official", negative="", steps=3, shift=5.0, frames=5)
+    guides = engine.guides(shot, had)
+    walk = list(engine.sample(shot, guides=guides))
+    sigmas = torch.linspace(0.999, 0, 4)[:-1].double()
+    sigmas = 5 * sigmas / (1 + 4 * sigmas)
+    times = PRESETS["official"].grid(shot).times
+    torch.testing.assert_close(times[:-1].double(), sigmas, rtol=0, atol=1e-6)
+    assert [step.t for step in walk] == pytest.approx(times[1:].tolist())
+    # An empty negative prompt stands for the makers' own; saying it aloud gives the same film.
+    prefix = {"t2v": "", "i2v": "镜头晃动，", "flf2v": "镜头切换，镜头晃动，"}[variant]
+    aloud = shot.model_copy(update={"negative": prefix + NEGATIVE_OF_WAN})
+    other = shot.model_copy(update={"negative": "blurry"})
+    *_, said = engine.sample(aloud, guides=guides)
+    *_, elsewise = engine.sample(other, guides=guides)
+    assert torch.equal(said.x, walk[-1].x)
+    assert not torch.equal(elsewise.x, walk[-1].x)
+
+
+def test_kept_words_give_the_same_film(shelf: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache" / "vitascope"
+    first = film(loaded(shelf))
+    kept = [path for path in cache.rglob("*") if path.is_file() and path.name != "hashes.json"]
+    assert kept
+    assert torch.equal(film(loaded(shelf)), first)
+    assert torch.equal(film(Engine(wan_system.load(shelf / "official", dtype="float32", keep=False))), first)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((480, 832), (464, 832)), ((90, 60), (768, 512)), ((50, 50), (624, 624))])
+def test_a_film_has_the_shape_of_its_picture(shape: tuple[int, int], size: tuple[int, int], pictured: Engine) -> None:
+    had = Given(image=picture(1, *shape))
+    full = pictured.prepare(Shot(prompt=PROMPT, frames=5), had)
+    assert (full.height, full.width) == size
+    assert pictured.prepare(Shot(prompt=PROMPT, frames=5, height=32, width=48), had).height == 32
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """The image-to-video twin, in a folder that says which size it was trained for."""
+    packed = twins.official(twin("i2v", head=128, heads=1), tmp_path_factory.mktemp("models") / "Wan2.1-I2V-480P")
+    return Engine.load(packed.root, "cpu", dtype="float32")
+
+
+def test_what_a_model_cannot_be_given_is_refused_unread(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wan_system.wan, "load_codec", lambda *_: pytest.fail("weights were read"))
+    with pytest.raises(BadShot, match="begin with a picture"):
+        loaded(shelf, given=["image"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,8 @@ from torch import Tensor
 from vitascope import __version__, bundle, exchange
 from vitascope.bundle import SHIPPED
 from vitascope.checkpoints import wan_system
+from vitascope.checkpoints.attaching import sane
+from vitascope.checkpoints.layout import look
 from vitascope.checkpoints.lora import Lora
 from vitascope.checkpoints.wan_system import WanSystem
 from vitascope.checkpoints.weights import opened
@@ -31,7 +33,7 @@ from vitascope.planning import Ask, Sizes, activations, free_memory
 from vitascope.presets import PRESETS, start
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
-from vitascope.system import Guides, System
+from vitascope.system import Guides, System, ensure_taken
 from vitascope.tensors import digest
 from vitascope.text import TextEncoder
 
@@ -67,6 +69,7 @@ class Engine:
         dtype: str = "bfloat16",
         offload: str = "none",
         shot: Shot | None = None,
+        given: Collection[str] | None = None,
         watch: Watch | None = None,
     ) -> Engine:
         """The shipped model by its name (or None), a bundle or an export of one by its folder, or a Wan model by the path of
@@ -74,7 +77,8 @@ class Engine:
 
         parts, dtype and offload are for Wan models: files of other parts by their flags (`checkpoints.layout.FLAGS`), what
         weights are multiplied in, and where they wait: an `Offload`, or "auto", the fastest way in which `shot` fits into this
-        machine. Raises BadModel, and BadShot where it fits in no way.
+        machine. given: what a film will be given, by the names of `Given`, so that what does not go with the model is refused
+        before any weights are read. Raises BadModel, and BadShot where a film does not fit, in memory or to the model.
         """
         path, place = located(name_or_path), choose_device(device)
         if path.is_dir() and ((path / bundle.RECIPE).is_file() or not any(path.iterdir())):
@@ -83,6 +87,8 @@ class Engine:
             system = exchange.from_diffusers(path)
         else:
             rows = None
+            if given is not None:
+                wan_system.ensure_given(look(path, parts), path.name, given)
             if offload == "auto":
                 made = wan_system.planned(path, place, parts, dtype, shot)
                 offload, rows = made.offload, made.rows
@@ -158,17 +164,15 @@ class Engine:
                 )
             return []
         self.loras = ()
-        files = [opened(path) for path, _ in loras]
-        read = [Lora.read(file, origin=file.origin, metadata=file.metadata) for file in files]
-        reports = self.system.attach(list(zip(read, (strength for _, strength in loras), strict=True)))
+        reports = self.system.attach(read_loras(loras))
         self.loras = tuple((f"sha256:{digest(path)}", strength) for path, strength in loras)
         return [str(report) for report in reports]
 
     def prepare(self, shot: Shot, given: Given | None = None) -> Shot:
         """The shot with every field filled, its seed drawn, checked against this model. Raises BadShot before any work."""
         defaults = self.system.defaults_for(given or Given())
-        if shot.preset and PRESETS[shot.preset].shift is not None:
-            defaults["shift"] = PRESETS[shot.preset].shift
+        if shot.preset:
+            defaults = PRESETS[shot.preset].prefers(defaults)
         full = shot.filled(defaults).seeded()
         if full.loras != self.loras:
             raise BadShot(
@@ -177,6 +181,11 @@ class Engine:
             )
         if full.preset:
             PRESETS[full.preset].grid(full)
+        if full.control is not None and "video" not in self.system.takes:
+            raise BadShot(
+                f"control {full.control:g}: {self.system.name} follows no film, so there is nothing to follow more or less; "
+                "leave --control out, or take a VACE model."
+            )
         self.latent_shape(full)
         beginning = given is not None and given.image is not None
         need, free = memory(self.system.sizes, full, own_clock=beginning), free_memory(self.device)
@@ -213,7 +222,7 @@ class Engine:
 
         Raises BadShot for what this model cannot be given, and where the shot names something else already.
         """
-        self._ensure_taken(given)
+        ensure_taken(self.system.name, self.system.takes, given.names)
         given = self.system.fitted(shot, given)
         for name, now in _hashes(given).items():
             before = getattr(shot, name)
@@ -227,14 +236,6 @@ class Engine:
                     f"{name}: this film is made from one, which its record knows only by its hash; give it again."
                 )
         return shot.model_copy(update={name: now for name, now in _hashes(given).items() if now}), given
-
-    def _ensure_taken(self, given: Given) -> None:
-        for name, value in given._asdict().items():
-            there = value is not None and value != ()
-            if there and name not in self.system.takes:
-                raise BadShot(
-                    f"{name}: {self.system.name} was not trained to {_TRAINED[name]}; leave it out, or take a model that was."
-                )
 
     def guides(self, shot: Shot, given: Given) -> Guides:
         """What a prepared shot is given (see `begun`), for the network."""
@@ -292,12 +293,13 @@ class Engine:
 
     def record(self, shot: Shot) -> dict[str, Any]:
         """What a film carries, so that it can be made again: no clock, no path, no device."""
-        return {
+        made = {
             "vitascope": __version__,
             "model": self.system.name,
             "weights": bundle.fingerprint(self.weights),
             "shot": shot.told,
         }
+        return made | ({"dtype": self.system.dtype} if isinstance(self.system, WanSystem) else {})
 
     def film(self, shot: Shot, watch: Watch | None = None, given: Given | None = None) -> Film:
         """The film of a prepared shot, made as its frames are asked for; `watch` hears of each step and of each chunk.
@@ -367,15 +369,6 @@ class Engine:
             raise MemoryError("the device's memory ran out; ask for fewer frames or a smaller picture") from error
 
 
-_TRAINED = {
-    "image": "begin with a picture",
-    "last": "end with a picture",
-    "video": "follow a film",
-    "mask": "be told where a film is made anew",
-    "references": "be given pictures of what is in a film",
-}
-
-
 def hashed(pixels: Tensor) -> str:
     """The name of a picture or a film, uint8, in a Shot: the SHA-256 of its size and its pixels."""
     digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
@@ -422,6 +415,13 @@ def located(name_or_path: str | Path | None) -> Path:
     """Where a model is: the folder of a bundle, or whatever somebody's weights lie in. Raises BadModel."""
     path = Path(name_or_path or "")
     return path if os.path.isfile(path) else find(name_or_path)
+
+
+def read_loras(loras: Sequence[tuple[Path, float]]) -> list[tuple[Lora, float]]:
+    """Files with strengths, as far as it can be told without a model. Raises BadModel for what is no LoRA, BadShot."""
+    sane([strength for _, strength in loras])
+    files = [(opened(path), strength) for path, strength in loras]
+    return [(Lora.read(file, origin=file.origin, metadata=file.metadata), strength) for file, strength in files]
 
 
 def choose_device(device: str) -> torch.device:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -45,6 +45,12 @@ class Preset:
     """The shift that it takes where none is asked for; None: the model's own."""
     on_device: bool = False
     """Whether noise is drawn where the model computes, so that one seed differs between kinds of devices."""
+
+    def prefers(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """A model's defaults with its own shift, and with its own solver where it does not know the model's."""
+        solver = defaults.get("solver")
+        own = {"solver": solver if solver in self.grids else next(iter(self.grids))}
+        return {**defaults, **own, **({} if self.shift is None else {"shift": self.shift})}
 
     def grid(self, shot: Shot) -> Grid:
         """The grid of a prepared shot. Raises BadShot for a solver that this program walks in another way."""

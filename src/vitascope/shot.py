@@ -146,7 +146,12 @@ class Given(NamedTuple):
     """What is in these is in the film."""
 
     def __bool__(self) -> bool:
-        return any(part is not None for part in self[:4]) or bool(self.references)
+        return bool(self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of what is there."""
+        return tuple(name for name, part in self._asdict().items() if part is not None and part != ())
 
 
 _Hash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]

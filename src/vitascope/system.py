@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
+from vitascope.errors import BadShot
 from vitascope.planning import Sizes
 from vitascope.shot import Given, Shot
 from vitascope.text import TextEncoder
@@ -28,6 +29,24 @@ class Guides(NamedTuple):
     """A clean first latent frame [1 c 1 h w] that the film begins with (`Diffusion.beginning`)."""
     ahead: int = 0
     """Latent frames that stand before the film's own and are not decoded."""
+
+
+_TRAINED: Mapping[str, str] = {
+    "image": "begin with a picture",
+    "last": "end with a picture",
+    "video": "follow a film",
+    "mask": "be told where a film is made anew",
+    "references": "be given pictures of what is in a film",
+}
+
+
+def ensure_taken(model: str, takes: Collection[str], given: Collection[str]) -> None:
+    """Raise BadShot where a film is given what its model does not take; both by the names of `Given`."""
+    for name in given:
+        if name not in takes:
+            raise BadShot(
+                f"{name}: {model} was not trained to {_TRAINED[name]}; leave it out, or take a model that was."
+            )
 
 
 class System(Protocol):

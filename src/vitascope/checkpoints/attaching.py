@@ -38,7 +38,9 @@ class Report:
         """A line of counts, and a line for each reason with the number of keys and the first of them."""
         weights = len(set(self.applied.values()))
         total = len(self.applied) + len(self.ignored) + len(self.mismatched)
-        lines = [f"{self.origin}: {len(self.applied)} of {total} keys change {weights} weights"]
+        lines = [
+            f"{self.origin}: {len(self.applied)} of {total} keys change {weights} weight{'s' if weights != 1 else ''}"
+        ]
         for word, table in (("ignored", self.ignored), ("not fitting", self.mismatched)):
             reasons: dict[str, list[str]] = {}
             for key, why in table.items():
@@ -83,7 +85,7 @@ class Attached:
             raise ValueError(
                 f"change: {len(self.reports)} LoRAs are attached and {len(strengths)} strengths were given"
             )
-        _sane(strengths)
+        sane(strengths)
         try:
             self._form.apply(strengths)
         except BaseException:
@@ -124,7 +126,7 @@ def attach(module: nn.Module, loras: Sequence[tuple[Lora, float]], *, merge: boo
         raise ValueError(
             "attach: this network carries LoRAs already; remove them first, and attach all of them at once"
         )
-    _sane([strength for _, strength in loras])
+    sane([strength for _, strength in loras])
     shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
     reports: list[Report] = []
     plan: dict[str, list[tuple[Change, int]]] = {}
@@ -180,7 +182,8 @@ def _absent(target: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
     return "this model has no such weight"
 
 
-def _sane(strengths: Sequence[float]) -> None:
+def sane(strengths: Sequence[float]) -> None:
+    """Raise BadShot for a strength that nobody means."""
     for strength in strengths:
         if not abs(strength) <= STRONGEST:  # so that nan fails it too
             raise BadShot(

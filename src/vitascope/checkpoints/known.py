@@ -17,6 +17,8 @@ Watch = Callable[[int, int], object]
 
 _CHUNK = 1 << 22
 _MOST = 1000
+_COMMON = ("diffusion_pytorch_model", "tokenizer.json", "spiece.model")
+"""How names begin that files of many models have."""
 """Hashes that are kept; the oldest go first."""
 SMALL = 1 << 25
 """Bytes of the largest file that is hashed unasked."""
@@ -153,9 +155,10 @@ def notice(path: Path, *, watch: Watch | None = None) -> str | None:
 
 
 def altered(path: Path, *, watch: Watch | None = None) -> str | None:
-    """`notice` of a file that has the name or the size of a published one; None for all others."""
-    size = _size(path)
-    return notice(path, watch=watch) if any(path.name == known.file or size == known.size for known in KNOWN) else None
+    """`notice` of a file that has the size of a published one, or a name that no other model's file has; None for all others."""
+    size, own = _size(path), not path.name.startswith(_COMMON)
+    like = any(size == known.size or (own and path.name == known.file) for known in KNOWN)
+    return notice(path, watch=watch) if like else None
 
 
 def remembered(path: Path) -> str | None:

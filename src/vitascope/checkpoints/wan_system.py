@@ -6,7 +6,7 @@ Facts: wan.md 2.6, 5, 6 and 7.5, as read in Wan-Video/Wan2.1 (wan/configs, wan/i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,7 @@ from vitascope.planning import OFFLOADS, Ask, Offload, Plan, Sizes, Tower, here,
 from vitascope.presets import PRESETS
 from vitascope.shot import Given, Shot
 from vitascope.streaming import Streamed, visiting
-from vitascope.system import Guides, Work
+from vitascope.system import Guides, Work, ensure_taken
 from vitascope.wan_text import LENGTH, Kept, UMT5Text, kept_folder
 
 TAKES: Mapping[str, frozenset[str]] = {
@@ -66,6 +66,8 @@ class WanSystem:
     diffusion: Diffusion
     tower: VisionTransformer | None
     device: torch.device
+    dtype: str = "bfloat16"
+    """What it multiplies in."""
     offload: Offload = "none"
     streamed: Streamed | None = field(default=None, repr=False)
     attached: Attached | None = field(default=None, repr=False)
@@ -114,6 +116,8 @@ class WanSystem:
         Raises BadShot for a film that is too short, and where something that this model needs is not given.
         """
         self._ensure_whole(given)
+        if given.last is not None and shot.frames == 1:
+            raise BadShot("1 frame from a first to a last picture: one frame cannot be both; ask for 5 frames or more.")
         height, width, frames = shot.height or 0, shot.width or 0, shot.frames or 0
         video, mask = given.video, given.mask
         for name, film in (("video", video), ("mask", mask)):
@@ -164,13 +168,7 @@ class WanSystem:
         return {file.name: known.digest(file) for file in files(self.found)}
 
     def _ensure_whole(self, given: Given) -> None:
-        there = {name for name, value in given._asdict().items() if value is not None and value != ()}
-        lacking = sorted(NEEDS.get(self.kind, frozenset()) - there)
-        if lacking:
-            flags = " and ".join(f"--{'last-image' if name == 'last' else name} FILE" for name in lacking)
-            raise BadShot(
-                f"{' and '.join(lacking)} missing: {self.name} makes films between pictures that it is given; add {flags}."
-            )
+        ensure_given(self.found, self.name, given.names)
 
     def attach(self, loras: Sequence[tuple[Lora, float]]) -> tuple[Report, ...]:
         """Put LoRAs on the transformer, each with a strength, in place of those that it carries; what became of every key.
@@ -184,6 +182,18 @@ class WanSystem:
             return ()
         self.attached = attach(self.diffusion.net, loras, merge=self.streamed is None)
         return self.attached.reports
+
+
+def ensure_given(found: Found, name: str, given: Collection[str]) -> None:
+    """Raise BadShot where a film is given what a model of this kind does not take, or not what it needs."""
+    ensure_taken(name, TAKES[found.variant], given)
+    lacking = sorted(NEEDS.get(found.variant, frozenset()) - set(given))
+    if lacking:
+        flags = " and ".join(f"--{'last-image' if part == 'last' else part} FILE" for part in lacking)
+        does = "from one picture to another" if found.variant == "flf2v" else "that begin with a picture"
+        raise BadShot(f"{' and '.join(lacking)} missing: {name} makes films {does}; add {flags}.")
+    if "mask" in given and "video" not in given:
+        raise BadShot("a mask without a film: it says which parts of a film stay; give the film too (--video).")
 
 
 def area(found: Found) -> int:
@@ -268,7 +278,7 @@ def load(
         net = wan.load_transformer(found, precision, watch, keep_wide=True)
     diffusion = Diffusion(net.eval().requires_grad_(False), Linear(), "velocity", LogitNormal(0.0, 1.0, 5.0))
     name = path.name.split(".safetensors")[0] if path.is_file() else path.resolve().name
-    system = WanSystem(name, found, codec, text, diffusion, tower, device, way, streamed)
+    system = WanSystem(name, found, codec, text, diffusion, tower, device, kind, way, streamed)
     if way == "none" and device.type != "cpu":
         for part in (codec, text, net, *([tower] if tower is not None else [])):
             part.to(device)

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import tyro
 
@@ -18,6 +18,9 @@ from vitascope.errors import BadMedia, BadShot
 from vitascope.media import check_output, picture, record_of, write
 from vitascope.media.controls import control, control_length, control_mask
 from vitascope.shot import Given, Shot
+
+if TYPE_CHECKING:
+    from vitascope.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -113,21 +116,24 @@ def run(command: Command) -> None:
     device = chosen_device(command.device)
     path = Path(command.output) if command.output is not None else default_output(shot)
     fits(path, shot, command.force)
-    given = asked_to_heed(command, shot)
-    from vitascope.engine import Engine
+    given, added = asked_to_heed(command, shot), loras(command)
+    from vitascope.engine import Engine, read_loras
 
+    read_loras(added)  # here for what it refuses
     with telling() as told:
         engine = Engine.load(
             command.model or _model_of(record),
             device,
             parts=parts(command),
-            dtype=command.dtype or "bfloat16",
+            dtype=command.dtype or str(record.get("dtype", "bfloat16")),
             offload=command.offload or "auto",
             shot=shot,
+            given=[*given.names, *(name for name in ("video", "mask") if getattr(command, name) is not None)],
             watch=told.step,
         )
-        for sentence in engine.attach(loras(command)):
-            told.warn(sentence)
+        of_a_bundle(command, engine)
+        for sentence in engine.attach(added):
+            told.note(sentence)
         shot = shot.model_copy(update={"loras": engine.loras})
         full = engine.prepare(shot, given)
         fits(path, full, command.force)
@@ -151,10 +157,15 @@ def asked_to_heed(command: Command, shot: Shot) -> Given:
                 f"{command.from_}: this film is made from a picture or a film, which its record knows only by its hash; give it "
                 f"with --{flag.replace('_', '-')}."
             )
+    if shot.loras and command.lora is None:
+        raise BadShot(
+            f"{command.from_}: this film is made with {len(shot.loras)} LoRA{'s' if len(shot.loras) > 1 else ''}, which its record "
+            "knows only by hash; give the files with --lora."
+        )
     return Given(
         image=None if command.image is None else picture(command.image),
         last=None if command.last_image is None else picture(command.last_image),
-        references=tuple(picture(path) for path in (command.reference or "").split(",") if path),
+        references=tuple(picture(path) for path in listed("reference", command.reference)),
     )
 
 
@@ -188,15 +199,35 @@ def parts(command: HasParts) -> dict[str, Path]:
     return {name: Path(path) for name, path in named.items() if path is not None}
 
 
+def listed(flag: str, value: str | None) -> list[str]:
+    """What stands between the commas of a flag. Raises BadCommand where that is nothing."""
+    found = [part for part in (value or "").split(",") if part.strip()]
+    if value is not None and not found:
+        raise BadCommand(f"--{flag} {value[:60]!r}: there is no name in it; give the file, or leave --{flag} out.")
+    return found
+
+
+def of_a_bundle(command: Command, engine: Engine) -> None:
+    """Raises BadCommand for a flag that is for Wan models alone, where the model is a bundle."""
+    from vitascope.checkpoints.wan_system import WanSystem
+
+    if isinstance(engine.system, WanSystem):
+        return
+    for name in ("vae", "text_encoder", "tokenizer", "image_encoder", "dtype", "offload"):
+        if getattr(command, name) is not None:
+            raise BadCommand(
+                f"--{name.replace('_', '-')}: {engine.system.name} has all its parts in its own folder and computes in one way; "
+                "leave this flag out, or give a Wan model."
+            )
+
+
 def loras(command: Command) -> list[tuple[Path, float]]:
     """The files and strengths that --lora says. Raises BadCommand for what is no number."""
     found = []
-    for word_ in (command.lora or "").split(","):
+    for word_ in listed("lora", command.lora):
         path, colon, strength = word_.rpartition(":")
         if not colon or os.path.exists(word_):  # a name may hold a colon
             path, strength = word_, "1"
-        if not path:
-            continue
         try:
             found.append((Path(path), float(strength)))
         except ValueError:

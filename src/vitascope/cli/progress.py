@@ -46,6 +46,15 @@ class Told:
         else:
             self._bar.console.print(f"warning: {sentence}", markup=False, highlight=False, style="yellow")
 
+    def note(self, sentence: str) -> None:
+        """Something that was done, and that a person may want to know."""
+        if self._silent:
+            return
+        if self._bar is None:
+            print(json.dumps({"note": sentence}), file=sys.stderr, flush=True)
+        else:
+            self._bar.console.print(sentence, markup=False, highlight=False)
+
 
 @contextmanager
 def telling() -> Iterator[Told]:
