@@ -17,7 +17,7 @@ from vitascope.bundle import SHIPPED
 from vitascope.checkpoints import wan_system
 from vitascope.checkpoints.lora import Lora
 from vitascope.checkpoints.wan_system import WanSystem
-from vitascope.checkpoints.weights import opened
+from vitascope.checkpoints.weights import Weights, opened
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
 from vitascope.errors import BadModel, BadShot, nearest
@@ -152,10 +152,12 @@ class Engine:
                 )
             return []
         self.loras = ()
+        self.system.attach([])  # first, so that what is told of the model stays true where a file is refused
         files = [opened(path) for path, _ in loras]
+        named = [(_of_files(file), strength) for file, (_, strength) in zip(files, loras)]
         read = [Lora.read(file, origin=file.origin, metadata=file.metadata) for file in files]
-        reports = self.system.attach(list(zip(read, (strength for _, strength in loras), strict=True)))
-        self.loras = tuple((f"sha256:{digest(path)}", strength) for path, strength in loras)
+        reports = self.system.attach([(lora, strength) for lora, (_, strength) in zip(read, loras)])
+        self.loras = tuple(named)
         return [str(report) for report in reports]
 
     def prepare(self, shot: Shot, given: Given | None = None) -> Shot:
@@ -172,8 +174,9 @@ class Engine:
         if full.preset:
             PRESETS[full.preset].grid(full)
         self.latent_shape(full)
-        beginning = given is not None and given.image is not None
-        need, free = memory(self.system.sizes, full, own_clock=beginning), free_memory(self.device)
+        # Our models that begin with a picture keep it clean at a clock of its own; Wan's are told of it in channels.
+        own_clock = given is not None and given.image is not None and self.system.kind == "t2v"
+        need, free = memory(self.system.sizes, full, own_clock, rows=1), free_memory(self.device)
         if free is not None and need > free:
             raise BadShot(
                 f"{full.frames} frames of {full.width}x{full.height}: this takes about {need / 2**30:.1f} GiB of memory and "
@@ -251,9 +254,14 @@ class Engine:
         guided = diffusion.field(wanted, guides.first)
         if not all(shot.unconditional and not negative for shot, negative in zip(shots, negatives)):
             guided = guide(guided, diffusion.field(other, guides.first), one.scale.at)
-        if guides.first is None:
-            return guided
-        return diffusion.beginning(guided, guides.first, self.latent_shape(one)[1])
+        if guides.first is not None:
+            guided = diffusion.beginning(guided, guides.first, self.latent_shape(one)[1])
+        return guided.at_most(self._rows(one, 2 * len(shots), guides))
+
+    def _rows(self, shot: Shot, count: int, guides: Guides) -> int | None:
+        """How many rows the network gets at once: one where `count` of them do not fit into memory; None: all."""
+        need, free = memory(self.system.sizes, shot, guides.first is not None, rows=count), free_memory(self.device)
+        return None if free is None or need <= free else 1
 
     def _told(self, prompts: Sequence[str], guides: Guides) -> dict[str, Tensor]:
         told = {name: value.to(self.device) for name, value in self.text(prompts).items()}
@@ -429,15 +437,21 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def memory(sizes: Sizes, shot: Shot, own_clock: bool = False) -> int:
+def memory(sizes: Sizes, shot: Shot, own_clock: bool = False, rows: int = 2) -> int:
     """A forecast, in bytes, of what making a prepared shot takes at its peak, weights apart.
 
-    Two guided rows of tokens through the network, or the codec's fullest chunk, whichever is more; and the film itself, as
-    bytes. own_clock: the first latent frame is given, and has a clock of its own.
+    So many rows of tokens through the network, two where a prompt and its negative go together; or the codec's fullest chunk,
+    whichever is more; and the film itself, as bytes. own_clock: the first latent frame is given, and has a clock of its own.
     """
     frames, height, width = (_known(shot, name) for name in ("frames", "height", "width"))
-    need = activations(sizes, Ask(frames, height, width, own_clock=own_clock), rows=2)
+    need = activations(sizes, Ask(frames, height, width, own_clock=own_clock), rows=rows)
     return max(need["walk"], need["decode"]) + need["film"]
+
+
+def _of_files(weights: Weights) -> str:
+    """The name of weights in a Shot, by the SHA-256 of the file that they lie in, or of those of all their files."""
+    found = [digest(file) for file in weights.files]
+    return f"sha256:{found[0] if len(found) == 1 else hashlib.sha256(''.join(found).encode()).hexdigest()}"
 
 
 def _alike(shots: Sequence[Shot], names: Sequence[str]) -> None:
