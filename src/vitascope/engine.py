@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +12,15 @@ import torch
 from torch import Tensor
 
 from vitascope import __version__, bundle, exchange
-from vitascope.bundle import SHIPPED
 from vitascope.checkpoints import wan_system
 from vitascope.checkpoints.lora import Lora
 from vitascope.checkpoints.wan_system import WanSystem
 from vitascope.checkpoints.weights import Weights, opened
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
-from vitascope.errors import BadModel, BadShot, nearest
+from vitascope.errors import BadModel, BadShot
+from vitascope.finding import choose_device, located
+from vitascope.finding import find as find
 from vitascope.media import Video, interpolate, interpolation
 from vitascope.physics.field import Field
 from vitascope.physics.guidance import guide
@@ -31,7 +31,8 @@ from vitascope.planning import Ask, Sizes, activations, free_memory
 from vitascope.presets import PRESETS, start
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
-from vitascope.system import Guides, System
+from vitascope.system import Guides, System, ensure_pixels, ensure_taken, hashes
+from vitascope.system import hashed as hashed
 from vitascope.tensors import digest
 from vitascope.text import TextEncoder
 
@@ -210,9 +211,9 @@ class Engine:
 
         Raises BadShot for what this model cannot be given, and where the shot names something else already.
         """
-        self._ensure_taken(given)
+        ensure_taken(self.system, given)
         given = self.system.fitted(shot, given)
-        for name, now in _hashes(given).items():
+        for name, now in hashes(given).items():
             before = getattr(shot, name)
             if before and now and before != now:
                 raise BadShot(
@@ -223,15 +224,7 @@ class Engine:
                 raise BadShot(
                     f"{name}: this film is made from one, which its record knows only by its hash; give it again."
                 )
-        return shot.model_copy(update={name: now for name, now in _hashes(given).items() if now}), given
-
-    def _ensure_taken(self, given: Given) -> None:
-        for name, value in given._asdict().items():
-            there = value is not None and value != ()
-            if there and name not in self.system.takes:
-                raise BadShot(
-                    f"{name}: {self.system.name} was not trained to {_TRAINED[name]}; leave it out, or take a model that was."
-                )
+        return shot.model_copy(update={name: now for name, now in hashes(given).items() if now}), given
 
     def guides(self, shot: Shot, given: Given) -> Guides:
         """What a prepared shot is given (see `begun`), for the network."""
@@ -331,13 +324,7 @@ class Engine:
         image: a picture that it begins with, uint8 [h w 3] of any size; given: that and all else that it can be given.
         """
         given = (given or Given())._replace(**({} if image is None else {"image": image}))
-        for name, value in given._asdict().items():
-            for part in value if isinstance(value, tuple) else () if value is None else (value,):
-                rank = 4 if name == "video" else 3
-                if part.dtype != torch.uint8 or part.ndim != rank:
-                    raise ValueError(
-                        f"{name}: expected uint8 of {rank} dimensions, got {part.dtype} {list(part.shape)}"
-                    )
+        ensure_pixels(given)
         shot, given = self.begun(self.prepare(shot, given), given)
         chunks, fps, record = self.film(shot, watch, given)
         return Video(torch.cat(list(chunks)), fps, record)
@@ -368,73 +355,9 @@ class Engine:
             raise MemoryError("the device's memory ran out; ask for fewer frames or a smaller picture") from error
 
 
-_TRAINED = {
-    "image": "begin with a picture",
-    "last": "end with a picture",
-    "video": "follow a film",
-    "mask": "be told where a film is made anew",
-    "references": "be given pictures of what is in a film",
-}
-
-
-def hashed(pixels: Tensor) -> str:
-    """The name of a picture or a film, uint8, in a Shot: the SHA-256 of its size and its pixels."""
-    digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
-    digest.update(pixels.cpu().contiguous().numpy().tobytes())
-    return f"sha256:{digest.hexdigest()}"
-
-
-def _hashes(given: Given) -> dict[str, Any]:
-    """What a Shot says of what it is given, by the names of its fields."""
-    one = {
-        name: None if value is None else hashed(value)
-        for name, value in given._asdict().items()
-        if name != "references"
-    }
-    return {**one, "references": tuple(map(hashed, given.references))}
-
-
 def to_bytes(pixels: Tensor) -> Tensor:
     """Pixels [b 3 t h w] in [-1, 1] to uint8 [b t h w c] on the CPU."""
     return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).cpu()
-
-
-def find(name_or_path: str | Path | None) -> Path:
-    """The folder of a model. Raises BadModel with the nearest name."""
-    name = SHIPPED.name if name_or_path is None else str(name_or_path)
-    shipped = {folder.parent.name: folder.parent for folder in SHIPPED.parent.glob("*/recipe.json")}
-    if name in shipped:  # before any folder of that name which happens to lie where the program is run
-        return shipped[name]
-    path = Path(name)
-    if os.path.isdir(path):  # unlike Path.is_dir, it says no to a name that is too long, in every Python
-        return path
-    if os.path.exists(path):
-        raise BadModel(
-            f"model {name_or_path}: this is a file and a bundle is a folder; give the folder that holds recipe.json"
-        )
-    guess = nearest(name, shipped)
-    hint = f"did you mean '{guess}'" if guess else f"there are {', '.join(sorted(shipped)) or 'none shipped'}"
-    raise BadModel(
-        f"model '{name[:200]}': no model has this name and no folder this path; {hint}, or give a bundle's folder"
-    )
-
-
-def located(name_or_path: str | Path | None) -> Path:
-    """Where a model is: the folder of a bundle, or whatever somebody's weights lie in. Raises BadModel."""
-    path = Path(name_or_path or "")
-    return path if os.path.isfile(path) else find(name_or_path)
-
-
-def choose_device(device: str) -> torch.device:
-    """`auto` takes an accelerator where there is one. Raises BadModel for a device that this machine lacks."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise BadModel(f"device '{device}': this machine cannot compute on it; use --device cpu, or auto") from error
-    return chosen
 
 
 def memory(sizes: Sizes, shot: Shot, own_clock: bool = False, rows: int = 2) -> int:

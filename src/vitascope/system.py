@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
+from vitascope.errors import BadShot
 from vitascope.planning import Sizes
 from vitascope.shot import Given, Shot
 from vitascope.text import TextEncoder
@@ -80,3 +82,48 @@ class System(Protocol):
     def guides(self, shot: Shot, given: Given) -> Guides:
         """What a prepared shot is given, for its network. Raises BadShot where this model cannot be given that."""
         ...
+
+
+def hashed(pixels: Tensor) -> str:
+    """The name of a picture or a film, uint8, in a Shot: the SHA-256 of its size and its pixels."""
+    digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
+    digest.update(pixels.cpu().contiguous().numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def hashes(given: Given) -> dict[str, Any]:
+    """What a Shot says of what it is given, by the names of its fields."""
+    one = {
+        name: None if value is None else hashed(value)
+        for name, value in given._asdict().items()
+        if name != "references"
+    }
+    return {**one, "references": tuple(map(hashed, given.references))}
+
+
+_TRAINED = {
+    "image": "begin with a picture",
+    "last": "end with a picture",
+    "video": "follow a film",
+    "mask": "be told where a film is made anew",
+    "references": "be given pictures of what is in a film",
+}
+
+
+def ensure_taken(system: System, given: Given) -> None:
+    """Raise BadShot for what a film cannot be given by this model."""
+    for name, value in given._asdict().items():
+        there = value is not None and value != ()
+        if there and name not in system.takes:
+            raise BadShot(
+                f"{name}: {system.name} was not trained to {_TRAINED[name]}; leave it out, or take a model that was."
+            )
+
+
+def ensure_pixels(given: Given) -> None:
+    """Raise ValueError unless pictures are uint8 [h w 3], films uint8 [t h w 3] and masks uint8 [t h w]."""
+    for name, value in given._asdict().items():
+        for part in value if isinstance(value, tuple) else () if value is None else (value,):
+            rank = 4 if name == "video" else 3
+            if part.dtype != torch.uint8 or part.ndim != rank:
+                raise ValueError(f"{name}: expected uint8 of {rank} dimensions, got {part.dtype} {list(part.shape)}")
