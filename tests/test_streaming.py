@@ -7,6 +7,8 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from vitascope.errors import BadModel
 from vitascope.models.dit import Block, DiT, DiTConfig
 from vitascope.models.layers import Linear
-from vitascope.streaming import Streamed, held, visiting
+from vitascope.streaming import Streamed, _Slot, _Source, held, visiting
 
 CONFIG = DiTConfig(width=48, heads=2, layers=4, ffn=96, text_width=24, freq_width=16)
 
@@ -144,6 +146,43 @@ def test_a_forward_that_fails_leaves_nothing_behind() -> None:
 
 def _fail(*_: object) -> None:
     raise RuntimeError("as asked")
+
+
+def test_an_interrupt_leaves_no_block_for_good() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    whole, module = resident(), empty()
+    with Streamed(module, whole.state_dict(), dtype=torch.float32) as streamed:
+        hook = module.blocks[2].register_forward_pre_hook(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            asked(module)
+        hook.remove()
+        assert torch.equal(asked(module), asked(whole))
+        assert not any(_there(block) for block in module.blocks)
+        assert sum(len(slots) for slots in streamed._source.shelf.values()) <= 2
+
+
+def test_weights_that_know_their_shapes_are_not_read_for_them() -> None:
+    class Shaped(Listening):
+        def shape(self, name: str) -> tuple[int, ...]:
+            return tuple(self.tensors[name].shape)
+
+    weights = Shaped(resident().state_dict())
+    with Streamed(empty(), weights, dtype=torch.float32):
+        assert not [name for name in weights.asked if name.startswith("blocks.")]
+
+
+def test_room_that_is_let_go_of_is_waited_for() -> None:
+    """Its memory may be handed out again while the device still reads it: as on a CUDA device, in the order of calls."""
+    waited: list[object] = []
+    stream = SimpleNamespace(wait_event=waited.append)
+    source = _Source({}, torch.device("cpu"), torch.float32, False)
+    source.shelf["larger"] = [_Slot({}, read=cast(Any, "done reading")), _Slot({})]
+    source.stream = cast(Any, stream)
+    source._room({"a": torch.zeros(2)}, {"a": torch.float32})
+    assert waited == ["done reading"]
+    assert not source.shelf
 
 
 def test_weights_that_do_not_fit_are_refused_before_anything_runs() -> None:

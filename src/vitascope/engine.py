@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,16 +12,17 @@ import torch
 from torch import Tensor
 
 from vitascope import __version__, bundle, exchange
-from vitascope.bundle import SHIPPED
 from vitascope.checkpoints import wan_system
 from vitascope.checkpoints.attaching import sane
 from vitascope.checkpoints.layout import look
 from vitascope.checkpoints.lora import Lora
 from vitascope.checkpoints.wan_system import WanSystem
-from vitascope.checkpoints.weights import opened
+from vitascope.checkpoints.weights import Weights, opened
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
-from vitascope.errors import BadModel, BadShot, nearest
+from vitascope.errors import BadModel, BadShot
+from vitascope.finding import choose_device, located
+from vitascope.finding import find as find
 from vitascope.media import Video, interpolate, interpolation
 from vitascope.physics.field import Field
 from vitascope.physics.guidance import guide
@@ -33,7 +33,8 @@ from vitascope.planning import Ask, Sizes, activations, free_memory
 from vitascope.presets import PRESETS, start
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
-from vitascope.system import Guides, System, ensure_taken
+from vitascope.system import Guides, System, ensure_pixels, ensure_taken, hashes
+from vitascope.system import hashed as hashed
 from vitascope.tensors import digest
 from vitascope.text import TextEncoder
 
@@ -164,8 +165,9 @@ class Engine:
                 )
             return []
         self.loras = ()
+        self.system.attach([])  # first, so that what is told of the model stays true where a file is refused
         reports = self.system.attach(read_loras(loras))
-        self.loras = tuple((f"sha256:{digest(path)}", strength) for path, strength in loras)
+        self.loras = tuple((_of_files(opened(path)), strength) for path, strength in loras)
         return [str(report) for report in reports]
 
     def prepare(self, shot: Shot, given: Given | None = None) -> Shot:
@@ -187,8 +189,9 @@ class Engine:
                 "leave --control out, or take a VACE model."
             )
         self.latent_shape(full)
-        beginning = given is not None and given.image is not None
-        need, free = memory(self.system.sizes, full, own_clock=beginning), free_memory(self.device)
+        # Our models that begin with a picture keep it clean at a clock of its own; Wan's are told of it in channels.
+        own_clock = given is not None and given.image is not None and self.system.kind == "t2v"
+        need, free = memory(self.system.sizes, full, own_clock, rows=1), free_memory(self.device)
         if free is not None and need > free:
             raise BadShot(
                 f"{full.frames} frames of {full.width}x{full.height}: this takes about {need / 2**30:.1f} GiB of memory and "
@@ -224,7 +227,7 @@ class Engine:
         """
         ensure_taken(self.system.name, self.system.takes, given.names)
         given = self.system.fitted(shot, given)
-        for name, now in _hashes(given).items():
+        for name, now in hashes(given).items():
             before = getattr(shot, name)
             if before and now and before != now:
                 raise BadShot(
@@ -235,7 +238,7 @@ class Engine:
                 raise BadShot(
                     f"{name}: this film is made from one, which its record knows only by its hash; give it again."
                 )
-        return shot.model_copy(update={name: now for name, now in _hashes(given).items() if now}), given
+        return shot.model_copy(update={name: now for name, now in hashes(given).items() if now}), given
 
     def guides(self, shot: Shot, given: Given) -> Guides:
         """What a prepared shot is given (see `begun`), for the network."""
@@ -258,10 +261,14 @@ class Engine:
         guided = diffusion.field(wanted, guides.first)
         if not all(shot.unconditional and not negative for shot, negative in zip(shots, negatives)):
             guided = guide(guided, diffusion.field(other, guides.first), one.scale.at)
-        guided = guided.at_most(self.rows)
-        if guides.first is None:
-            return guided
-        return diffusion.beginning(guided, guides.first, self.latent_shape(one)[1])
+        if guides.first is not None:
+            guided = diffusion.beginning(guided, guides.first, self.latent_shape(one)[1])
+        return guided.at_most(self._rows(one, 2 * len(shots), guides))
+
+    def _rows(self, shot: Shot, count: int, guides: Guides) -> int | None:
+        """How many rows the network gets at once: one where `count` of them do not fit into memory; None: all."""
+        need, free = memory(self.system.sizes, shot, guides.first is not None, rows=count), free_memory(self.device)
+        return None if free is None or need <= free else 1
 
     def _told(self, prompts: Sequence[str], guides: Guides) -> dict[str, Tensor]:
         told = {name: value.to(self.device) for name, value in self.text(prompts).items()}
@@ -332,13 +339,7 @@ class Engine:
         image: a picture that it begins with, uint8 [h w 3] of any size; given: that and all else that it can be given.
         """
         given = (given or Given())._replace(**({} if image is None else {"image": image}))
-        for name, value in given._asdict().items():
-            for part in value if isinstance(value, tuple) else () if value is None else (value,):
-                rank = 4 if name == "video" else 3
-                if part.dtype != torch.uint8 or part.ndim != rank:
-                    raise ValueError(
-                        f"{name}: expected uint8 of {rank} dimensions, got {part.dtype} {list(part.shape)}"
-                    )
+        ensure_pixels(given)
         shot, given = self.begun(self.prepare(shot, given), given)
         chunks, fps, record = self.film(shot, watch, given)
         return Video(torch.cat(list(chunks)), fps, record)
@@ -369,52 +370,9 @@ class Engine:
             raise MemoryError("the device's memory ran out; ask for fewer frames or a smaller picture") from error
 
 
-def hashed(pixels: Tensor) -> str:
-    """The name of a picture or a film, uint8, in a Shot: the SHA-256 of its size and its pixels."""
-    digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
-    digest.update(pixels.cpu().contiguous().numpy().tobytes())
-    return f"sha256:{digest.hexdigest()}"
-
-
-def _hashes(given: Given) -> dict[str, Any]:
-    """What a Shot says of what it is given, by the names of its fields."""
-    one = {
-        name: None if value is None else hashed(value)
-        for name, value in given._asdict().items()
-        if name != "references"
-    }
-    return {**one, "references": tuple(map(hashed, given.references))}
-
-
 def to_bytes(pixels: Tensor) -> Tensor:
     """Pixels [b 3 t h w] in [-1, 1] to uint8 [b t h w c] on the CPU."""
     return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).cpu()
-
-
-def find(name_or_path: str | Path | None) -> Path:
-    """The folder of a model. Raises BadModel with the nearest name."""
-    name = SHIPPED.name if name_or_path is None else str(name_or_path)
-    shipped = {folder.parent.name: folder.parent for folder in SHIPPED.parent.glob("*/recipe.json")}
-    if name in shipped:  # before any folder of that name which happens to lie where the program is run
-        return shipped[name]
-    path = Path(name)
-    if os.path.isdir(path):  # unlike Path.is_dir, it says no to a name that is too long, in every Python
-        return path
-    if os.path.exists(path):
-        raise BadModel(
-            f"model {name_or_path}: this is a file and a bundle is a folder; give the folder that holds recipe.json"
-        )
-    guess = nearest(name, shipped)
-    hint = f"did you mean '{guess}'" if guess else f"there are {', '.join(sorted(shipped)) or 'none shipped'}"
-    raise BadModel(
-        f"model '{name[:200]}': no model has this name and no folder this path; {hint}, or give a bundle's folder"
-    )
-
-
-def located(name_or_path: str | Path | None) -> Path:
-    """Where a model is: the folder of a bundle, or whatever somebody's weights lie in. Raises BadModel."""
-    path = Path(name_or_path or "")
-    return path if os.path.isfile(path) else find(name_or_path)
 
 
 def read_loras(loras: Sequence[tuple[Path, float]]) -> list[tuple[Lora, float]]:
@@ -424,27 +382,21 @@ def read_loras(loras: Sequence[tuple[Path, float]]) -> list[tuple[Lora, float]]:
     return [(Lora.read(file, origin=file.origin, metadata=file.metadata), strength) for file, strength in files]
 
 
-def choose_device(device: str) -> torch.device:
-    """`auto` takes an accelerator where there is one. Raises BadModel for a device that this machine lacks."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise BadModel(f"device '{device}': this machine cannot compute on it; use --device cpu, or auto") from error
-    return chosen
-
-
-def memory(sizes: Sizes, shot: Shot, own_clock: bool = False) -> int:
+def memory(sizes: Sizes, shot: Shot, own_clock: bool = False, rows: int = 2) -> int:
     """A forecast, in bytes, of what making a prepared shot takes at its peak, weights apart.
 
-    Two guided rows of tokens through the network, or the codec's fullest chunk, whichever is more; and the film itself, as
-    bytes. own_clock: the first latent frame is given, and has a clock of its own.
+    So many rows of tokens through the network, two where a prompt and its negative go together; or the codec's fullest chunk,
+    whichever is more; and the film itself, as bytes. own_clock: the first latent frame is given, and has a clock of its own.
     """
     frames, height, width = (_known(shot, name) for name in ("frames", "height", "width"))
-    need = activations(sizes, Ask(frames, height, width, own_clock=own_clock), rows=2)
+    need = activations(sizes, Ask(frames, height, width, own_clock=own_clock), rows=rows)
     return max(need["walk"], need["decode"]) + need["film"]
+
+
+def _of_files(weights: Weights) -> str:
+    """The name of weights in a Shot, by the SHA-256 of the file that they lie in, or of those of all their files."""
+    found = [digest(file) for file in weights.files]
+    return f"sha256:{found[0] if len(found) == 1 else hashlib.sha256(''.join(found).encode()).hexdigest()}"
 
 
 def _alike(shots: Sequence[Shot], names: Sequence[str]) -> None:

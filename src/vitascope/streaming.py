@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Self
+from threading import Lock
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class Streamed:
         origin: str = "these weights",
     ) -> None:
         wanted = module.state_dict()
-        agree({k: v.shape for k, v in wanted.items()}, {k: weights[k].shape for k in weights}, origin=origin)
+        agree({k: v.shape for k, v in wanted.items()}, _shapes(weights), origin=origin)
         self.module = module
         self._blocks = dict(_blocks(module))
         self._source = _Source(weights, torch.device(device), dtype, forget)
@@ -104,6 +105,10 @@ class Streamed:
         yield block.register_forward_hook(lambda *_: self._leave(name), always_call=True)
 
     def _enter(self, name: str) -> None:
+        for left in list(
+            self._running
+        ):  # torch calls no hook after an interrupt, so that one may still hold its weights
+            self._leave(left)
         coming, self._coming = self._coming, None
         slot = None
         if coming is not None:
@@ -152,7 +157,7 @@ def visiting(
     else:
         if dtype is None:
             raise ValueError("visiting: weights need a dtype, got None")
-        agree({k: v.shape for k, v in state.items()}, {k: weights[k].shape for k in weights}, origin="these weights")
+        agree({k: v.shape for k, v in state.items()}, _shapes(weights), origin="these weights")
         before = {name: _own(module, name) for name in state}
         source = _Source(weights, torch.device(device), dtype, False)
         slot = source.fetch("", list(state))
@@ -196,6 +201,8 @@ class _Source:
         self.weights, self.device, self.forget = weights, device, forget
         self._dtype = dtype
         self.shelf: dict[object, list[_Slot]] = {}
+        self.lock = Lock()
+        """Over the shelf: slots are taken from it in the thread that fetches and put on it in the one that computes."""
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def dtype(self, name: str) -> torch.dtype:
@@ -230,9 +237,10 @@ class _Source:
     def release(self, slot: _Slot) -> None:
         """Nobody reads the slot any more, once what was asked of the device so far is done."""
         if self.stream is not None:
-            read = slot.read = slot.read or torch.cuda.Event()
-            read.record(torch.cuda.current_stream(self.device))
-        self.shelf.setdefault(_signature(slot.tensors), []).append(slot)
+            slot.read = slot.read or torch.cuda.Event()
+            slot.read.record(torch.cuda.current_stream(self.device))
+        with self.lock:
+            self.shelf.setdefault(_signature(slot.tensors), []).append(slot)
 
     def settle(self) -> None:
         """Wait until the device has done all that was asked of it: room made on one stream may then be let go of."""
@@ -241,11 +249,18 @@ class _Source:
 
     def _room(self, sources: Mapping[str, Tensor], kinds: Mapping[str, torch.dtype]) -> _Slot:
         key = tuple((name, tuple(source.shape), kinds[name]) for name, source in sources.items())
-        free = self.shelf.get(key)
-        if free:
-            return free.pop()
-        # What lies here in other shapes (VACE's first block is larger) is not kept: it would be held for nothing.
-        self.shelf = {other: slots for other, slots in self.shelf.items() if other == key}
+        with self.lock:
+            free = self.shelf.pop(key, [])
+            if free:
+                slot = free.pop()
+                self.shelf[key] = free
+                return slot
+            # What lies here in other shapes (VACE's first block is larger) is not kept: it would be held for nothing. Its room
+            # is this stream's again as soon as it is let go of, and may still be read by what was asked of the device.
+            for slot in (slot for slots in self.shelf.values() for slot in slots):
+                if self.stream is not None and slot.read is not None:
+                    self.stream.wait_event(slot.read)
+            self.shelf = {}
         return _Slot({n: torch.empty(s.shape, dtype=kinds[n], device=self.device) for n, s in sources.items()})
 
     def _copy(self, slot: _Slot, name: str, source: Tensor) -> None:
@@ -258,6 +273,20 @@ class _Source:
                 slot.staging[name] = torch.empty(target.shape, dtype=target.dtype, pin_memory=True)
             source = slot.staging[name].copy_(source)
         target.copy_(source, non_blocking=True)
+
+
+@runtime_checkable
+class _Shaped(Protocol):
+    """Weights that know their shapes without being read, as `checkpoints.weights.Weights` do."""
+
+    def shape(self, name: str) -> tuple[int, ...]: ...
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes; where the weights can tell without unpacking every tensor, they are asked for no more."""
+    if isinstance(weights, _Shaped):
+        return {name: weights.shape(name) for name in weights}
+    return {name: tuple(weights[name].shape) for name in weights}
 
 
 def _signature(tensors: Mapping[str, Tensor]) -> object:

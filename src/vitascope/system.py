@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol
@@ -99,3 +100,29 @@ class System(Protocol):
     def guides(self, shot: Shot, given: Given) -> Guides:
         """What a prepared shot is given, for its network. Raises BadShot where this model cannot be given that."""
         ...
+
+
+def hashed(pixels: Tensor) -> str:
+    """The name of a picture or a film, uint8, in a Shot: the SHA-256 of its size and its pixels."""
+    digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
+    digest.update(pixels.cpu().contiguous().numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def hashes(given: Given) -> dict[str, Any]:
+    """What a Shot says of what it is given, by the names of its fields."""
+    one = {
+        name: None if value is None else hashed(value)
+        for name, value in given._asdict().items()
+        if name != "references"
+    }
+    return {**one, "references": tuple(map(hashed, given.references))}
+
+
+def ensure_pixels(given: Given) -> None:
+    """Raise ValueError unless pictures are uint8 [h w 3], films uint8 [t h w 3] and masks uint8 [t h w]."""
+    for name, value in given._asdict().items():
+        for part in value if isinstance(value, tuple) else () if value is None else (value,):
+            rank = 4 if name == "video" else 3
+            if part.dtype != torch.uint8 or part.ndim != rank:
+                raise ValueError(f"{name}: expected uint8 of {rank} dimensions, got {part.dtype} {list(part.shape)}")

@@ -24,6 +24,8 @@ from vitascope.checkpoints.layout import look
 from vitascope.checkpoints.weights import held
 from vitascope.errors import BadModel
 from vitascope.models.dit import DiT
+from vitascope.models.outline import outlined
+from vitascope.streaming import Streamed
 
 VARIANTS: tuple[Variant, ...] = ("t2v", "i2v", "flf2v", "vace")
 Pack = Callable[[Twin, Path], Packed]
@@ -189,6 +191,7 @@ P = "model.diffusion_model."
     [
         (lambda s: s.pop(P + "blocks.1.ffn.2.bias"), "it lacks blocks.1.ffn.2.bias"),
         (lambda s: s.update({P + "extra.weight": torch.ones(2)}), "beside what is wanted extra.weight"),
+        (lambda s: s.update({"head.head.bias": torch.ones(64)}), "are two names of one tensor"),
         (lambda s: s.update({P + "blocks.1.ffn.2.weight": torch.ones(2, 3)}), "(2x3 where 128x256 is wanted)"),
         (
             lambda s: s[P + "blocks.1.ffn.2.weight"].view(-1)[7].fill_(torch.nan),
@@ -208,6 +211,31 @@ def test_a_broken_file_is_named_with_its_fault(
     comfy: Packed, tmp_path: Path, change: Callable[[dict[str, Tensor]], Any], what: str
 ) -> None:
     assert what in broken(comfy, tmp_path / "broken.safetensors", change)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda s: s[P + "blocks.1.ffn.2.weight"].view(-1)[7].fill_(torch.nan), "that are not finite"),
+        (lambda s: s[P + "blocks.1.ffn.2.weight"].zero_(), "nothing but zeros"),
+        (lambda s: s.update({P + "blocks.1.ffn.2.weight": torch.ones(128, 256, dtype=torch.int8)}), "holds int8"),
+    ],
+)
+def test_what_is_streamed_is_looked_at_too(
+    comfy: Packed, tmp_path: Path, change: Callable[[dict[str, Tensor]], Any], what: str
+) -> None:
+    state = load_file(comfy.transformer)
+    change(state)
+    save_file(state, tmp_path / "broken.safetensors")
+    found = look(tmp_path / "broken.safetensors")
+    with outlined():
+        net = wan.outline(found)
+    x, context = draw(1, 16, 1, 4, 4), draw(1, 4, found.network.config.text_width)
+    with (
+        Streamed(net.eval(), wan.transformer_weights(found), dtype=torch.float32) as streamed,
+        pytest.raises(BadModel, match=f"blocks.1.ffn.2.weight holds.*{what.removeprefix('holds ')}"),
+    ):
+        streamed.module(x, torch.zeros(1), context=context)
 
 
 def test_what_is_missing_is_told_ten_at_a_time_and_with_what_it_looks_like(comfy: Packed, tmp_path: Path) -> None:

@@ -573,6 +573,9 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     torch.save({"a": torch.ones(1, dtype=torch.complex128)}, path)
     with pytest.raises(BadModel, match=r"holds torch\.complex128, which safetensors does not know"):
         convert(path, out)
+    torch.save({"__metadata__": torch.ones(1), "a": torch.ones(1)}, path)
+    with pytest.raises(BadModel, match="called __metadata__"):
+        convert(path, out)
     assert sorted(file.name for file in tmp_path.glob("*x*")) == ["x.pth", "x.safetensors"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,9 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
         file.truncate(2**30)  # sparse
     with pytest.raises(BadModel, match="more than the"):
         T5Words.read(tmp_path)
+    os.mkfifo(tmp_path / "tokenizer.json")  # nobody writes into it, and whoever reads waits
+    with pytest.raises(BadModel, match="no file"):
+        T5Words.read(tmp_path / "tokenizer.json")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from pathlib import Path
 from torch import Tensor
 
 from vitascope import bundle
-from vitascope.engine import Engine, find
+from vitascope.engine import Engine
+from vitascope.finding import find
 from vitascope.media import Video, filmstrip, sheet
 from vitascope.shot import Shot
 from vitascope.storybook import Scene, plain, render, scene

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from vitascope.checkpoints.weights import Weights
+from vitascope.checkpoints.weights import Slot, Weights
 from vitascope.errors import BadModel
 from vitascope.tensors import agree
 
@@ -56,10 +57,6 @@ def assemble(
     copied = 0
     for done, name in enumerate(own, 1):
         value = weights[name]
-        if not value.is_floating_point():
-            raise BadModel(
-                f"{origin}: the tensor {name} holds {_kind(value)} where floats are wanted; fetch the file again."
-            )
         kept = torch.float32 if wide is not None and wide.match(name) else dtype or value.dtype
         _sound(name, value, origin)
         ready[name] = value if value.dtype == kept else _narrowed(name, value, kept, origin)
@@ -78,8 +75,28 @@ def assemble(
     module.eval().requires_grad_(False)
 
 
+def checked(weights: Weights, origin: str) -> Weights:
+    """The weights, of which each is looked at when it is first read, as `assemble` does: for a network that is streamed."""
+    seen: set[str] = set()
+
+    def read(name: str) -> Tensor:
+        value = weights[name]
+        if name not in seen:
+            _sound(name, value, origin)
+            seen.add(name)
+        return value
+
+    return weights.with_slots(
+        {name: Slot(slot.shape, slot.dtype, partial(read, name)) for name, slot in weights.slots.items()}
+    )
+
+
 def _sound(name: str, value: Tensor, origin: str) -> None:
-    """Raise BadModel for what is not finite, and for anything but a bias that is all zeros."""
+    """Raise BadModel for what are no floats, for what is not finite, and for anything but a bias that is all zeros."""
+    if not value.is_floating_point():
+        raise BadModel(
+            f"{origin}: the tensor {name} holds {_kind(value)} where floats are wanted; fetch the file again."
+        )
     least, most = _extent(value)
     if not (-torch.inf < least and most < torch.inf):
         raise BadModel(

@@ -47,6 +47,10 @@ def write(
         raise BadModel(
             f"{weights.origin}: {strange[0][:120]} holds {weights.dtype(strange[0])}, which safetensors does not know; leave it out."
         )
+    if "__metadata__" in weights:
+        raise BadModel(
+            f"{weights.origin}: a tensor in it is called __metadata__, where safetensors keeps its notes; leave it out."
+        )
     # The widest first, so that each lies at a multiple of its own width.
     names = sorted(weights, key=lambda name: (-weights.dtype(name).itemsize, name))
     total = sum(weights.nbytes(name) for name in names)

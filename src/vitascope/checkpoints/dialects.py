@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from vitascope.checkpoints.names import TRANSFORMER
+
 # fmt: off
 Slot = Literal[
     "down", "up", "mid", "up_bias", "alpha", "dora_scale", "diff", "diff_b", "set_weight",
@@ -69,42 +71,16 @@ def to_diffusers(module: str) -> str:
     return f"{block[1]}.{IN_BLOCK[block[2]]}" if block else OUTSIDE[module]
 
 
-def _attention(ours: str, theirs: str) -> dict[str, str]:
-    names = {**{n: f"to_{n}" for n in "qkv"}, "o": "to_out.0", "norm_q": "norm_q", "norm_k": "norm_k"}
-    return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in names.items()}
-
-
-# Official names and diffusers' own (wan.md 2.3). `norm3` is the norm with weights there, and diffusers calls it `norm2`;
-# neither calls anything with weights by the other's word, so both can be looked up in one table.
+# Of the one table of names: what a block holds, a block of hints being the fuller; and what is in no block. `norm3` is the
+# norm with weights, and diffusers calls it `norm2`; neither calls anything with weights by the other's word, so both can be
+# looked up in one table.
+_HINTS = "vace_blocks.*."
 IN_BLOCK: dict[str, str] = {
-    **_attention("self_attn", "attn1"),
-    **_attention("cross_attn", "attn2"),
-    "cross_attn.k_img": "attn2.add_k_proj",
-    "cross_attn.v_img": "attn2.add_v_proj",
-    "cross_attn.norm_k_img": "attn2.norm_added_k",
-    "norm3": "norm2",
-    "ffn.0": "ffn.net.0.proj",
-    "ffn.2": "ffn.net.2",
-    "modulation": "scale_shift_table",
-    "before_proj": "proj_in",
-    "after_proj": "proj_out",
+    ours.removeprefix(_HINTS): theirs.removeprefix(_HINTS)
+    for ours, theirs in TRANSFORMER.pairs
+    if ours.startswith(_HINTS)
 }
-OUTSIDE: dict[str, str] = {
-    "patch_embedding": "patch_embedding",
-    "vace_patch_embedding": "vace_patch_embedding",
-    "time_embedding.0": "condition_embedder.time_embedder.linear_1",
-    "time_embedding.2": "condition_embedder.time_embedder.linear_2",
-    "text_embedding.0": "condition_embedder.text_embedder.linear_1",
-    "text_embedding.2": "condition_embedder.text_embedder.linear_2",
-    "time_projection.1": "condition_embedder.time_proj",
-    "img_emb.proj.0": "condition_embedder.image_embedder.norm1",
-    "img_emb.proj.1": "condition_embedder.image_embedder.ff.net.0.proj",
-    "img_emb.proj.3": "condition_embedder.image_embedder.ff.net.2",
-    "img_emb.proj.4": "condition_embedder.image_embedder.norm2",
-    "img_emb.emb_pos": "condition_embedder.image_embedder.pos_embed",
-    "head.head": "proj_out",
-    "head.modulation": "scale_shift_table",
-}
+OUTSIDE: dict[str, str] = {ours: theirs for ours, theirs in TRANSFORMER.pairs if "*" not in ours}
 
 BARE = ("modulation", "emb_pos")
 """Last words of the parameters that belong to no module of their own."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from vitascope.checkpoints.diffusers_names import autoencoder_name, transformer_name
+from vitascope.checkpoints import names
 from vitascope.codec import VideoCodec
 from vitascope.errors import BadModel
 from vitascope.models.dit import DiTConfig
@@ -113,15 +113,22 @@ def _of(name: str) -> dict[str, Any]:
     return {"_class_name": name, "_diffusers_version": CLASSES}
 
 
-def transformer_names(ours: Mapping[str, Any]) -> dict[str, str]:
+def transformer_names(ours: Iterable[str]) -> dict[str, str]:
     """What each tensor of a `DiT` is called in `TRANSFORMER`."""
-    return {name: transformer_name(name) for name in ours}
+    return {name: _theirs(names.TRANSFORMER, name) for name in ours}
 
 
-def autoencoder_names(ours: Mapping[str, Any], config: VAEConfig) -> dict[str, str]:
+def autoencoder_names(ours: Iterable[str], config: VAEConfig) -> dict[str, str]:
     """What each tensor of a `VideoCodec` is called in `AUTOENCODER`; the whitening is not there but in the config."""
-    inner = [(name, name.removeprefix("vae.")) for name in ours if name.startswith("vae.")]
-    return {name: autoencoder_name(short, config.blocks, config.residual) for name, short in inner}
+    table = names.autoencoder(config.blocks, len(config.mults), config.residual)
+    return {name: _theirs(table, name.removeprefix("vae.")) for name in ours if name.startswith("vae.")}
+
+
+def _theirs(table: names.Names, name: str) -> str:
+    told = table.theirs(name)
+    if told is None:
+        raise KeyError(name)
+    return told
 
 
 def write_diffusers(folder: Path, recipe: Recipe, codec: VideoCodec, network: Mapping[str, Tensor]) -> None:
@@ -133,11 +140,11 @@ def write_diffusers(folder: Path, recipe: Recipe, codec: VideoCodec, network: Ma
     for place, table in tables.items():
         put(folder / place, json.dumps(table, indent=2) + "\n")
     own = codec.state_dict()
-    for place, tensors, names in (
+    for place, tensors, table in (
         (TRANSFORMER, network, transformer_names(network)),
         (AUTOENCODER, own, autoencoder_names(own, recipe.codec)),
     ):
-        theirs = {name: tensors[ours].detach().to("cpu", torch.float32).contiguous() for ours, name in names.items()}
+        theirs = {name: tensors[ours].detach().to("cpu", torch.float32).contiguous() for ours, name in table.items()}
         put(folder / place, save(theirs, metadata={"format": "pt"}))  # without this diffusers warns of each file
     put(folder / README, readme(recipe))
 

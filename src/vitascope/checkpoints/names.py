@@ -9,7 +9,7 @@ Source: the files published as Wan-AI/Wan2.1-* in the original and in the diffus
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -32,10 +32,6 @@ class Names:
     def theirs(self, name: str) -> str | None:
         """What they call what we call `name`; None where no line tells."""
         return _translated(name, self._theirs)
-
-    def table(self, found: Iterable[str]) -> dict[str, str]:
-        """Ours to theirs, for all names of a file. A name that no line tells stands under itself, so that it is not lost."""
-        return {self.ours(name) or name: name for name in found}
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -229,7 +225,8 @@ def image_rules(found: Mapping[str, Sequence[int]]) -> dict[str, tuple[tuple[str
             make = torch.flatten
         elif ours == "positional_embedding":
             make = _first
-        rules[ours] = ((name,), make)
+        # Of two names of one tensor the second stands under itself, and is told as what is beside.
+        rules[name if ours in rules else ours] = ((name,), make)
     return rules
 
 

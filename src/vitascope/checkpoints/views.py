@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -72,14 +72,34 @@ def view(path: Path, part: Kind, packed: torch.dtype = torch.float32) -> Weights
         before = ""
     weights = dequantised(weights, packed)
     if before:
-        weights = renamed(weights, {name.removeprefix(before): name for name in weights})
+        weights = _named(weights, lambda name: name.removeprefix(before))
     return _VIEWS[part](weights)
+
+
+def _named(weights: Weights, ours: Callable[[str], str], wanted: Iterable[str] | None = None) -> Weights:
+    """The weights, or the wanted ones, under the names that `ours` gives them. Raises BadModel where two get the same one."""
+    table: dict[str, str] = {}
+    for theirs in weights if wanted is None else wanted:
+        name = ours(theirs)
+        if name in table:
+            raise BadModel(
+                f"{weights.origin}: {table[name][:120]} and {theirs[:120]} in it are two names of one tensor, and which is meant "
+                "cannot be told; take a file that was not put together of two."
+            )
+        table[name] = theirs
+    return renamed(weights, table)
+
+
+def _of(table: names.Names) -> Callable[[str], str]:
+    """Our name for theirs. One that no line tells stands under itself, so that it is not lost."""
+    return lambda name: table.ours(name) or name
 
 
 def _transformer(weights: Weights) -> Weights:
     if not is_diffusers(weights, "transformer"):
         return weights
-    return renamed(weights, names.TRANSFORMER.table(name for name in weights if not names.STRAY.fullmatch(name)))
+    wanted = (name for name in weights if not names.STRAY.fullmatch(name))
+    return _named(weights, _of(names.TRANSFORMER), wanted)
 
 
 def _vae(weights: Weights) -> Weights:
@@ -95,20 +115,16 @@ def _vae(weights: Weights) -> Weights:
         default=2,
     )
     levels = len({name.split(".")[2] for name in weights if name.startswith("decoder.up_blocks.")})
-    return renamed(weights, names.autoencoder(max(last, 1), levels, residual).table(weights))
+    return _named(weights, _of(names.autoencoder(max(last, 1), levels, residual)))
 
 
 def _text(weights: Weights) -> Weights:
-    table = {name: name for name in weights if name != names.TOKENIZER}
-    if is_diffusers(weights, "text"):
-        if names.SHARED not in table and names.TWICE in table:
-            return renamed(
-                weights,
-                {names.TEXT.ours(n) or n: n for n in table if n != names.TWICE}
-                | {"token_embedding.weight": names.TWICE},
-            )
-        table = names.TEXT.table(name for name in table if name != names.TWICE)
-    return renamed(weights, table)
+    wanted = [name for name in weights if name != names.TOKENIZER]
+    if not is_diffusers(weights, "text"):
+        return _named(weights, str, wanted)
+    if names.SHARED in wanted:
+        wanted = [name for name in wanted if name != names.TWICE]
+    return _named(weights, lambda name: names.TEXT.ours(names.SHARED if name == names.TWICE else name) or name, wanted)
 
 
 def _image(weights: Weights) -> Weights:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vitascope.checkpoints import configs, names, recognition
-from vitascope.checkpoints.assembly import DTYPES, SAFEST_WIDE, Watch, assemble, shapes
+from vitascope.checkpoints.assembly import DTYPES, SAFEST_WIDE, Watch, assemble, checked, shapes
 from vitascope.checkpoints.layout import Found
 from vitascope.checkpoints.views import view
 from vitascope.checkpoints.weights import Weights, opened
@@ -42,7 +42,7 @@ def load_transformer(
     """
     with outlined():
         net = outline(found)
-    weights = transformer_weights(found, _dtype(dtype) or torch.bfloat16)
+    weights = view(found.transformer, "transformer", _dtype(dtype) or torch.bfloat16)
     _assemble(net, weights, found.transformer, dtype, SAFEST_WIDE if keep_wide else None, watch)
     return net
 
@@ -61,9 +61,10 @@ def outline(found: Found) -> DiT:
 def transformer_weights(found: Found, packed: torch.dtype = torch.float32) -> Weights:
     """The transformer's weights under our names, none of them read yet: what a network is streamed from.
 
-    What is packed in 8 bits or fewer comes in `packed`.
+    What is packed in 8 bits or fewer comes in `packed`. Reading one for the first time raises BadModel where it holds what is
+    no number, or a hole of zeros.
     """
-    return view(found.transformer, "transformer", packed)
+    return checked(view(found.transformer, "transformer", packed), str(found.transformer))
 
 
 def load_codec(found: Found, dtype: Precision = "float32", watch: Watch | None = None) -> VideoCodec:

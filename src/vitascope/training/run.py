@@ -23,8 +23,8 @@ from vitascope.data.latents import identity
 from vitascope.data.own import Own, check_unchanged, kept_entries
 from vitascope.data.rendering import look
 from vitascope.data.survey import unknown_words
-from vitascope.engine import find
 from vitascope.errors import BadRecipe, BadRun, nearest
+from vitascope.finding import find
 from vitascope.media.fitting import Measure
 from vitascope.physics.noise import key
 from vitascope.recipe import STAGES, Recipe, StageSettings

@@ -64,6 +64,8 @@ class T5Words:
                 )
             path = inside[0]
         try:
+            if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+                raise BadModel(f"{path}: this is no file; take the tokeniser of google/umt5-xxl.")
             size = path.stat().st_size
             if size > LARGEST_FILE:
                 raise BadModel(
