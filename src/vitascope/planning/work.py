@@ -6,11 +6,14 @@ watches. What is counted is the largest sum of tensors that are alive at one mom
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 from vitascope.planning.sizes import Sizes, Tower
+from vitascope.tiling import spans, step_of
 
 if TYPE_CHECKING:
     from vitascope.models.vae import VAEConfig
@@ -196,6 +199,47 @@ def encoding(config: VAEConfig, height: int, width: int, bytes_: int = 4) -> Dec
     walk.conv(t, area, top, 2 * config.z, 0)
     assert walk.flops is not None
     return Decoding(walk.flops, walk.peak + walk.cached)
+
+
+@dataclass(frozen=True)
+class Tiled(Decoding):
+    """The same in tiles: operations of all of them, bytes of the largest; `held`: of the film and the tiles' edges, in the
+    computer's memory until the last is through."""
+
+    held: int
+
+
+def tiled(config: VAEConfig, height: int, width: int, size: int, frames: int, bytes_: int = 4) -> Tiled:
+    """What decoding in tiles of `size` latents does and holds, for latent frames of `height` x `width` and a film of `frames`."""
+    rows, columns = spans(height, size), spans(width, size)
+    flops = _summed(config, rows, columns, bytes_, decoding)
+    one = decoding(config, min(size, height), min(size, width), bytes_).memory
+    place = frames * config.pixels * config.stride[1] * config.stride[2]
+    film, step = 2 * place * height * width, step_of(size)
+    lower = min(size - step, max(0, height - step)) * sum(part.stop - part.start for part in columns)
+    right = 2 * min(size - step, max(0, width - step)) * min(size, height)  # of the tile before, and of this one
+    return Tiled(flops, one, film + 4 * place * (lower + right))
+
+
+def tiled_encoding(config: VAEConfig, height: int, width: int, size: int, bytes_: int = 4) -> Decoding:
+    """As `encoding`, in tiles of `size` latents; what comes out is small, and what goes in is its giver's."""
+    flops = _summed(config, spans(height, size), spans(width, size), bytes_, encoding)
+    return Decoding(flops, encoding(config, min(size, height), min(size, width), bytes_).memory)
+
+
+def _summed(
+    config: VAEConfig,
+    rows: list[slice],
+    columns: list[slice],
+    bytes_: int,
+    one: Callable[[VAEConfig, int, int, int], Decoding],
+) -> dict[int, float]:
+    found: dict[int, float] = {}
+    shapes = Counter((y.stop - y.start, x.stop - x.start) for y, x in product(rows, columns))
+    for (high, wide), count in shapes.items():
+        for level, flops in one(config, high, wide, bytes_).flops.items():
+            found[level] = found.get(level, 0.0) + count * flops
+    return found
 
 
 def codec_parameters(config: VAEConfig) -> int:
