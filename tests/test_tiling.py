@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-
+from tests.checkpoints import twins
 from tests.models.test_vae import oracle
 from tests.test_planning import most_alive
+from torch import Tensor
+
+import vitascope.engine
+from vitascope.checkpoints import wan_system
 from vitascope.codec import VideoCodec
-from vitascope.engine import to_bytes
+from vitascope.engine import Engine, memory, to_bytes
 from vitascope.errors import BadShot
 from vitascope.models.vae import VAEConfig
-from vitascope.planning.work import tiled
+from vitascope.planning import TILE, Machine
+from vitascope.planning.tiles import decoder
+from vitascope.shot import Shot
 from vitascope.tiling import joined, packed, spans, step_of, unpacked
 
 SMALL = VAEConfig(z=4, base=8, mults=(1, 2, 2), blocks=1, temporal=(True, True))
@@ -117,7 +125,7 @@ def test_tiles_cover_all_and_overlap_by_a_quarter(length: int, size: int) -> Non
     found = spans(length, size)
     assert found[0].start == 0
     assert found[-1].stop == length
-    for one, other in zip(found, found[1:]):
+    for one, other in pairwise(found):
         assert other.start - one.start == step_of(size)
         assert one.stop - other.start == min(size // 4, length - other.start)
 
@@ -158,5 +166,46 @@ def test_memory_of_tiles_is_that_of_one_and_of_the_film(codec: VideoCodec) -> No
         found[tile] = most_alive(lambda: [None for _ in codec.decode(z)])
     codec.tile = None
     assert found[32] < found[None] / 3
-    told = tiled(SMALL, 20, 24, 8, frames=5)
+    told = decoder(SMALL, (5, 20, 24), 32)
     assert 0.95 <= (told.memory + told.held) / found[32] <= 1.25
+
+
+@pytest.fixture(scope="module")
+def wan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return twins.official(twins.twin("t2v", head=128, heads=1), tmp_path_factory.mktemp("wan") / "model").root
+
+
+def test_a_film_in_tiles_says_so(wan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shot = Shot(prompt="a fox", frames=5, height=32, width=64, steps=1, seed=1)
+    engine = Engine.load(wan, "cpu", tile=32)
+    film = engine.generate(shot)
+    assert film.record is not None
+    assert film.record["tile"] == 32
+    engine.codec.tile = 64  # covers all
+    whole = engine.generate(shot)
+    assert whole.record is not None
+    assert "tile" not in whole.record
+    assert film.frames.shape == whole.frames.shape
+    assert not torch.equal(film.frames, whole.frames)
+    with pytest.raises(BadShot, match=r"tile 50: .* multiples of 32 pixels; the nearest are 32 and 64"):
+        Engine.load(wan, "cpu", tile=50)
+
+
+def test_an_engine_takes_the_tiles_of_its_plan(wan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shot, cpu = Shot(prompt="a fox", frames=1, height=512, width=1024, steps=1, seed=1), torch.device("cpu")
+    monkeypatch.setattr(wan_system, "here", lambda device: Machine(device, None, None))
+    ample = wan_system.planned(wan, cpu, None, "bfloat16", shot)
+    assert (ample.offload, ample.tile) == ("none", None)
+    monkeypatch.setattr(wan_system, "here", lambda device: Machine(device, ample.together, ample.together))
+    engine = Engine.load(wan, "cpu", offload="auto", shot=shot)
+    assert engine.codec.tile == TILE
+    assert Engine.load(wan, "cpu", offload="auto", shot=shot, tile=128).codec.tile == 128
+    needs = [memory(engine.system.sizes, shot, rows=2, tile=tile) for tile in (None, TILE)]
+    assert needs[1] < needs[0]
+    monkeypatch.setattr(vitascope.engine, "free_memory", lambda device: needs[1])
+    assert engine.prepare(shot).width == 1024
+    engine.codec.tile = None
+    with pytest.raises(BadShot, match=r"or decode in tiles \(--tile 256\)\."):
+        engine.prepare(shot)

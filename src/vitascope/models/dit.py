@@ -16,6 +16,7 @@ from vitascope.models.layers import (
     LayerNorm,
     Linear,
     WideLinear,
+    compute_dtype,
     modulate,
     patchify,
     sinusoid,
@@ -86,9 +87,14 @@ class Block(nn.Module):
         """x [b l d] (the residual stream), time [b f 6 d] (f = 1, or a time for each of f frames), context [b m d],
         image [b n d] -> [b l d]."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = _over_tokens(wide(self.modulation) + time, x)
-        x = torch.addcmul(x, gate_a, wide(self.self_attn(modulate(self.norm1(x), shift_a, scale_a), rotary=rotary)))
-        x = x + self.cross_attn(self.norm3(x), context, mask=mask, image=image)
-        return torch.addcmul(x, gate_f, wide(self.ffn(modulate(self.norm2(x), shift_f, scale_f))))
+        # Narrowed before the call and not within it: the float32 form of what goes in is then gone while it runs.
+        dtype = compute_dtype(self.self_attn.q.weight)
+        x = torch.addcmul(
+            x, gate_a, wide(self.self_attn(modulate(self.norm1(x), shift_a, scale_a).to(dtype), rotary=rotary))
+        )
+        x = x + self.cross_attn(self.norm3(x).to(dtype), context, mask=mask, image=image)
+        dtype = compute_dtype(self.ffn[0].weight)
+        return torch.addcmul(x, gate_f, wide(self.ffn(modulate(self.norm2(x), shift_f, scale_f).to(dtype))))
 
 
 def _over_tokens(table: Tensor, x: Tensor) -> tuple[Tensor, ...]:

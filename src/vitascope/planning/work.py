@@ -6,14 +6,11 @@ watches. What is counted is the largest sum of tensors that are alive at one mom
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from vitascope.planning.sizes import Sizes, Tower
-from vitascope.tiling import spans, step_of
 
 if TYPE_CHECKING:
     from vitascope.models.vae import VAEConfig
@@ -62,8 +59,8 @@ def network_memory(
     config = sizes.network
     u, f = rows * tokens * config.width, rows * tokens * config.ffn
     narrow = bytes_ < 4
-    copied = bytes_ * u if narrow else 0  # the input of q, k and v, once
-    normed = (4 * u if narrow else 0) + 8 * u  # RMSNorm: widened, scaled, and times the gain
+    given = bytes_ * u  # the input of q, k and v, or of the feed-forward layer
+    normed = (4 * u if narrow else 0) + 4 * u  # RMSNorm: widened, and its squares; or the answer
     plain = cpu and bytes_ == 2
     scores = 2 * 2 * max(SCORES, rows * config.heads * tokens) if plain else 0
     scores = min(scores, 4 * rows * config.heads * tokens * tokens)
@@ -74,11 +71,11 @@ def network_memory(
     heads = 4 * u if cpu else 8 * u  # turning by position: one product of complex numbers, or its parts
     x, both = 4 * u, 8 * u  # the stream; and the one that the block was given, which its caller holds until the end
     moments = {
-        "the norm of k": x + 4 * u + copied + 2 * bytes_ * u + normed,
-        "positions of k": x + 4 * u + copied + bytes_ * u + 4 * u + heads,
-        "self-attention": x + 4 * u + copied + 3 * bytes_ * u + answer,
-        "the norm of the question": both + 4 * u + copied + bytes_ * u + normed,
-        "feed-forward": both + 4 * u + 2 * bytes_ * f,
+        "the norm of k": x + given + 2 * bytes_ * u + normed,
+        "positions of k": x + given + bytes_ * u + 4 * u + heads,
+        "self-attention": x + given + 3 * bytes_ * u + answer,
+        "the norm of the question": both + given + bytes_ * u + normed,
+        "feed-forward": both + given + 2 * bytes_ * f,
         "the sum after it": both + 8 * u,
     }
     given = config.in_channels * config.patch[0] * config.patch[1] * config.patch[2]  # a token, before it is embedded
@@ -199,47 +196,6 @@ def encoding(config: VAEConfig, height: int, width: int, bytes_: int = 4) -> Dec
     walk.conv(t, area, top, 2 * config.z, 0)
     assert walk.flops is not None
     return Decoding(walk.flops, walk.peak + walk.cached)
-
-
-@dataclass(frozen=True)
-class Tiled(Decoding):
-    """The same in tiles: operations of all of them, bytes of the largest; `held`: of the film and the tiles' edges, in the
-    computer's memory until the last is through."""
-
-    held: int
-
-
-def tiled(config: VAEConfig, height: int, width: int, size: int, frames: int, bytes_: int = 4) -> Tiled:
-    """What decoding in tiles of `size` latents does and holds, for latent frames of `height` x `width` and a film of `frames`."""
-    rows, columns = spans(height, size), spans(width, size)
-    flops = _summed(config, rows, columns, bytes_, decoding)
-    one = decoding(config, min(size, height), min(size, width), bytes_).memory
-    place = frames * config.pixels * config.stride[1] * config.stride[2]
-    film, step = 2 * place * height * width, step_of(size)
-    lower = min(size - step, max(0, height - step)) * sum(part.stop - part.start for part in columns)
-    right = 2 * min(size - step, max(0, width - step)) * min(size, height)  # of the tile before, and of this one
-    return Tiled(flops, one, film + 4 * place * (lower + right))
-
-
-def tiled_encoding(config: VAEConfig, height: int, width: int, size: int, bytes_: int = 4) -> Decoding:
-    """As `encoding`, in tiles of `size` latents; what comes out is small, and what goes in is its giver's."""
-    flops = _summed(config, spans(height, size), spans(width, size), bytes_, encoding)
-    return Decoding(flops, encoding(config, min(size, height), min(size, width), bytes_).memory)
-
-
-def _summed(
-    config: VAEConfig,
-    rows: list[slice],
-    columns: list[slice],
-    bytes_: int,
-    one: Callable[[VAEConfig, int, int, int], Decoding],
-) -> dict[int, float]:
-    found: dict[int, float] = {}
-    shapes = Counter((y.stop - y.start, x.stop - x.start) for y, x in product(rows, columns))
-    for (high, wide), count in shapes.items():
-        for level, flops in one(config, high, wide, bytes_).flops.items():
-            found[level] = found.get(level, 0.0) + count * flops
-    return found
 
 
 def codec_parameters(config: VAEConfig) -> int:
