@@ -262,7 +262,7 @@ def test_tiles_never_hold_more_on_the_device(rows: int, columns: int, frames: in
 
 @pytest.mark.parametrize("name", SHAPE_NAMES)
 def test_a_refusal_names_a_film_that_does_fit(name: str) -> None:
-    machine = Machine(CPU, 8 << 30, 8 << 30)
+    machine = Machine(CPU, 4 << 30, 4 << 30)
     with pytest.raises(BadShot, match=r"81 frames of 1280x720: .* takes at least .* free; .* would fit\.") as refused:
         plan(shape(name), Ask(81, 720, 1280), machine)
     words = str(refused.value).rpartition("; ")[2].split()
