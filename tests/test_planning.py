@@ -22,6 +22,7 @@ from vitascope.models.vae import VAE, VAEConfig
 from vitascope.planning import (
     OFFLOADS,
     SHAPE_NAMES,
+    TILE,
     Ask,
     Machine,
     Pace,
@@ -32,6 +33,7 @@ from vitascope.planning import (
     shape,
 )
 from vitascope.planning.choice import MARGIN
+from vitascope.planning.tiles import decoder, encoder
 from vitascope.planning.work import (
     SCORES,
     codec_parameters,
@@ -190,7 +192,7 @@ def test_nothing_is_offloaded_where_all_fits() -> None:
 def test_more_is_offloaded_as_memory_shrinks() -> None:
     """14B at 480p: from all of it on the device to twelve GiB of accelerator, and to a computer of 24."""
     chosen = []
-    for free, host in ((140, 128), (48, 128), (12, 128), (12, 24), (8, 24)):
+    for free, host in ((140, 128), (40, 128), (12, 128), (12, 24), (8, 24)):
         machine = Machine(GPU, free << 30, host << 30)
         made = plan(shape("wan-14b"), Ask(81, 480, 832), machine)
         chosen.append(made.offload)
@@ -202,9 +204,65 @@ def test_more_is_offloaded_as_memory_shrinks() -> None:
     assert made.memory < 24 << 30
 
 
+GPU_12 = Machine(GPU, 12 * 10**9, 64 * 10**9)
+CPU_24 = Machine(CPU, 24 * 10**9, 24 * 10**9)
+
+
+@pytest.mark.parametrize(("machine", "offload"), [(GPU_12, "block"), (CPU_24, "disk")], ids=["12 GB", "24 GB of RAM"])
+@pytest.mark.parametrize(("height", "width"), [(480, 832), (720, 1280)])
+@pytest.mark.parametrize("name", ["wan-14b", "wan-i2v-14b"])
+def test_14b_is_made_to_fit(name: str, height: int, width: int, machine: Machine, offload: str) -> None:
+    """81 frames in 12 GB of accelerator memory and 64 of RAM, or in 24 GB of RAM and no accelerator."""
+    made = plan(shape(name), Ask(81, height, width, begins=name == "wan-i2v-14b"), machine)
+    assert made.offload == offload
+    free = machine.free or 0
+    assert made.memory * MARGIN <= free
+    assert (made.together if machine.cpu else made.memory) * MARGIN <= free
+    assert made.other * MARGIN <= (machine.host or 0)
+    if (height, machine) == (720, GPU_12):
+        assert (made.tile, made.rows) == (TILE, 1)
+        assert any(reason.startswith("tiles of 256 pixels") and "14.8 GiB" in reason for reason in made.why)
+
+
+def test_tiles_come_before_weights_go() -> None:
+    """1.3B at 720p: whole frames would send the weights away for the decoder; and where all fits there are no tiles."""
+    wan, ask = shape("wan-1.3b"), Ask(81, 720, 1280)
+    chosen = [plan(wan, ask, Machine(GPU, free << 30, 64 << 30)) for free in (48, 25, 10)]
+    assert [(made.offload, made.tile) for made in chosen] == [("none", None), ("none", TILE), ("block", TILE)]
+    assert not any("tiles" in reason for reason in chosen[0].why)
+    first, second = (next(stage for stage in made.stages if stage.name == "decode") for made in chosen[:2])
+    assert first.activations > 10 * second.activations
+    assert second.flops / first.flops == pytest.approx(1.65, abs=0.05), "the overlaps are decoded twice"
+    assert second.other - first.other > 2 * 3 * 81 * 720 * 1280, "the film in 16 bits"
+
+
+def test_tiles_that_were_asked_for_are_taken_or_refused() -> None:
+    wan, much = shape("wan-14b"), Machine(GPU, 140 << 30, 128 << 30)
+    assert plan(wan, Ask(81, 480, 832), much, tile=384).tile == 384
+    covered = plan(wan, Ask(17, 256, 256), much, tile=512)
+    assert covered.stages == plan(wan, Ask(17, 256, 256), much).stages, "one tile covers all"
+    with pytest.raises(BadShot, match=r"tile 100: .* the nearest are 96 and 128"):
+        plan(wan, Ask(81, 480, 832), much, tile=100)
+    with pytest.raises(BadShot, match=r"81 frames of 1280x720: .*; --tile 256 would do\."):
+        plan(wan, Ask(81, 720, 1280), GPU_12, tile=1280)
+
+
+@given(rows=st.integers(1, 60), columns=st.integers(1, 90), frames=st.integers(1, 30), tile=st.sampled_from([64, 256]))
+def test_tiles_never_hold_more_on_the_device(rows: int, columns: int, frames: int, tile: int) -> None:
+    grid = (1 + 4 * frames, rows, columns)
+    for part in (decoder, encoder):
+        whole, tiles = part(VAEConfig(), grid, None), part(VAEConfig(), grid, tile)
+        assert tiles.memory <= whole.memory
+        assert whole.held == 0
+        if max(rows, columns) <= tile // 8:
+            assert tiles == whole
+        elif max(rows, columns) * 3 > tile // 8 * 4 and part is decoder:
+            assert tiles.held >= 2 * 3 * 64 * (1 + 4 * frames) * rows * columns
+
+
 @pytest.mark.parametrize("name", SHAPE_NAMES)
 def test_a_refusal_names_a_film_that_does_fit(name: str) -> None:
-    machine = Machine(CPU, 8 << 30, 8 << 30)
+    machine = Machine(CPU, 4 << 30, 4 << 30)
     with pytest.raises(BadShot, match=r"81 frames of 1280x720: .* takes at least .* free; .* would fit\.") as refused:
         plan(shape(name), Ask(81, 720, 1280), machine)
     words = str(refused.value).rpartition("; ")[2].split()

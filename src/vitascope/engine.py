@@ -29,7 +29,7 @@ from vitascope.physics.guidance import guide
 from vitascope.physics.noise import Noise
 from vitascope.physics.solvers import SOLVERS, Step
 from vitascope.physics.times import shifted
-from vitascope.planning import Ask, Sizes, activations, free_memory
+from vitascope.planning import TILE, Ask, Sizes, activations, free_memory
 from vitascope.presets import PRESETS, start
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
@@ -69,12 +69,15 @@ class Engine:
         parts: Mapping[str, Path] | None = None,
         dtype: str = "bfloat16",
         offload: str = "none",
+        tile: int | None = None,
         shot: Shot | None = None,
         given: Collection[str] | None = None,
         watch: Watch | None = None,
     ) -> Engine:
         """The shipped model by its name (or None), a bundle or an export of one by its folder, or a Wan model by the path of
         whatever holds its transformer: the official folder, diffusers' folder, a single file.
+
+        tile: pixels of a side of the tiles in which frames are decoded (`VideoCodec.tile`); None: whole, or as "auto" says.
 
         parts, dtype and offload are for Wan models: files of other parts by their flags (`checkpoints.layout.FLAGS`), what
         weights are multiplied in, and where they wait: an `Offload`, or "auto", the fastest way in which `shot` fits into this
@@ -91,13 +94,15 @@ class Engine:
             if given is not None:
                 wan_system.ensure_given(look(path, parts), path.name, given)
             if offload == "auto":
-                made = wan_system.planned(path, place, parts, dtype, shot)
-                offload, rows = made.offload, made.rows
+                made = wan_system.planned(path, place, parts, dtype, shot, tile)
+                offload, rows, tile = made.offload, made.rows, made.tile
             engine = Engine(wan_system.load(path, place, parts=parts, dtype=dtype, offload=offload, watch=watch))
-            engine.rows = rows
+            engine.rows, engine.codec.tile = rows, tile
             return engine
         # bf16 matrix products are several times faster on every device; the state of the walk stays float32.
-        return Engine(system.to(place).settle(autocast=True), path)
+        engine = Engine(system.to(place).settle(autocast=True), path)
+        engine.codec.tile = tile
+        return engine
 
     @property
     def device(self) -> torch.device:
@@ -191,11 +196,14 @@ class Engine:
         self.latent_shape(full)
         # Our models that begin with a picture keep it clean at a clock of its own; Wan's are told of it in channels.
         own_clock = given is not None and given.image is not None and self.system.kind == "t2v"
-        need, free = memory(self.system.sizes, full, own_clock, rows=1), free_memory(self.device)
+        sizes, tile = self.system.sizes, self.codec.tile
+        need, free = memory(sizes, full, own_clock, rows=1, tile=tile), free_memory(self.device)
         if free is not None and need > free:
+            less = tile is None and memory(sizes, full, own_clock, rows=1, tile=TILE) <= free
             raise BadShot(
                 f"{full.frames} frames of {full.width}x{full.height}: this takes about {need / 2**30:.1f} GiB of memory and "
-                f"{free / 2**30:.1f} GiB are free; ask for fewer frames or a smaller picture."
+                f"{free / 2**30:.1f} GiB are free; ask for fewer frames or a smaller picture"
+                f"{f', or decode in tiles (--tile {TILE})' if less else ''}."
             )
         return full
 
@@ -267,7 +275,10 @@ class Engine:
 
     def _rows(self, shot: Shot, count: int, guides: Guides) -> int | None:
         """How many rows the network gets at once: one where `count` of them do not fit into memory; None: all."""
-        need, free = memory(self.system.sizes, shot, guides.first is not None, rows=count), free_memory(self.device)
+        if self.rows is not None:
+            return self.rows
+        sizes, tile = self.system.sizes, self.codec.tile
+        need, free = memory(sizes, shot, guides.first is not None, rows=count, tile=tile), free_memory(self.device)
         return None if free is None or need <= free else 1
 
     def _told(self, prompts: Sequence[str], guides: Guides) -> dict[str, Tensor]:
@@ -300,12 +311,14 @@ class Engine:
 
     def record(self, shot: Shot) -> dict[str, Any]:
         """What a film carries, so that it can be made again: no clock, no path, no device."""
+        tile, size = self.codec.tile, (_known(shot, "height"), _known(shot, "width"))
         made = {
             "vitascope": __version__,
             "model": self.system.name,
             "weights": bundle.fingerprint(self.weights),
             "shot": shot.told,
         }
+        made |= {"tile": tile} if tile is not None and tile < max(size) else {}
         return made | ({"dtype": self.system.dtype} if isinstance(self.system, WanSystem) else {})
 
     def film(self, shot: Shot, watch: Watch | None = None, given: Given | None = None) -> Film:
@@ -382,15 +395,15 @@ def read_loras(loras: Sequence[tuple[Path, float]]) -> list[tuple[Lora, float]]:
     return [(Lora.read(file, origin=file.origin, metadata=file.metadata), strength) for file, strength in files]
 
 
-def memory(sizes: Sizes, shot: Shot, own_clock: bool = False, rows: int = 2) -> int:
+def memory(sizes: Sizes, shot: Shot, own_clock: bool = False, rows: int = 2, tile: int | None = None) -> int:
     """A forecast, in bytes, of what making a prepared shot takes at its peak, weights apart.
 
-    So many rows of tokens through the network, two where a prompt and its negative go together; or the codec's fullest chunk,
-    whichever is more; and the film itself, as bytes. own_clock: the first latent frame is given, and has a clock of its own.
+    Guided rows of tokens through the network, or the codec's fullest chunk, of whole frames or of a tile, whichever is more;
+    and the film itself, as bytes. own_clock: the first latent frame is given, and has a clock of its own.
     """
     frames, height, width = (_known(shot, name) for name in ("frames", "height", "width"))
-    need = activations(sizes, Ask(frames, height, width, own_clock=own_clock), rows=rows)
-    return max(need["walk"], need["decode"]) + need["film"]
+    need = activations(sizes, Ask(frames, height, width, own_clock=own_clock), rows=rows, tile=tile)
+    return max(need["walk"], need["decode"] + need["tiles"]) + need["film"]
 
 
 def _of_files(weights: Weights) -> str:

@@ -285,14 +285,23 @@ def load(
     return system
 
 
-def planned(path: Path, device: torch.device, parts: Mapping[str, Path] | None, dtype: str, shot: Shot | None) -> Plan:
-    """The fastest way of loading a model and walking in which a shot fits into this machine. Raises BadModel, BadShot."""
+def planned(
+    path: Path,
+    device: torch.device,
+    parts: Mapping[str, Path] | None,
+    dtype: str,
+    shot: Shot | None,
+    tile: int | None = None,
+) -> Plan:
+    """The fastest way of loading a model, walking and decoding in which a shot fits into this machine, or the fastest with tiles
+    of so many pixels. Raises BadModel, BadShot.
+    """
     found = look(path, parts).complete()
     sizes = sizes_found(found)
     shot = (shot or Shot(unconditional=True)).filled(defaults(found))
     guided, begins = shot.scale.start != 1.0, sizes.image is not None
     ask = Ask(shot.frames or 0, shot.height or 0, shot.width or 0, shot.steps or 0, guided=guided, begins=begins)
-    return plan(sizes, ask, here(device), dtype=DTYPES[_chosen("dtype", dtype, tuple(DTYPES))])
+    return plan(sizes, ask, here(device), dtype=DTYPES[_chosen("dtype", dtype, tuple(DTYPES))], tile=tile)
 
 
 def sizes_found(found: Found) -> Sizes:

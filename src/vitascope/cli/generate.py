@@ -92,6 +92,8 @@ class Command:
     """What a Wan model computes in: bfloat16, float16 or float32."""
     offload: Text = None
     """Where the weights of a Wan model wait: none, component, block or disk; the fastest that fits if not given."""
+    tile: Whole = None
+    """Pixels of a side of the tiles in which frames are decoded where they do not fit whole, a multiple of 32."""
     output: File = None
     """Where to: .mp4, .webm, .gif, or .png for one frame; named after the prompt and the seed if not given."""
     from_: Annotated[str | None, word("FILE"), tyro.conf.arg(name="from", help_behavior_hint="")] = None
@@ -127,6 +129,7 @@ def run(command: Command) -> None:
             parts=parts(command),
             dtype=command.dtype or str(record.get("dtype", "bfloat16")),
             offload=command.offload or "auto",
+            tile=command.tile,
             shot=shot,
             given=[*given.names, *(name for name in ("video", "mask") if getattr(command, name) is not None)],
             watch=told.step,

@@ -16,6 +16,7 @@ from vitascope.models.layers import (
     LayerNorm,
     Linear,
     WideLinear,
+    compute_dtype,
     modulate,
     patchify,
     sinusoid,
@@ -86,9 +87,22 @@ class Block(nn.Module):
         """x [b l d] (the residual stream), time [b f 6 d] (f = 1, or a time for each of f frames), context [b m d],
         image [b n d] -> [b l d]."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = _over_tokens(wide(self.modulation) + time, x)
-        x = torch.addcmul(x, gate_a, wide(self.self_attn(modulate(self.norm1(x), shift_a, scale_a), rotary=rotary)))
-        x = x + self.cross_attn(self.norm3(x), context, mask=mask, image=image)
-        return torch.addcmul(x, gate_f, wide(self.ffn(modulate(self.norm2(x), shift_f, scale_f))))
+        # Narrowed before the calls and not within them: the float32 form of what goes in is then gone while they run.
+        x = torch.addcmul(
+            x,
+            gate_a,
+            wide(self.self_attn(_narrowed(modulate(self.norm1(x), shift_a, scale_a), self.self_attn.q), rotary=rotary)),
+        )
+        x = x + self.cross_attn(_narrowed(self.norm3(x), self.cross_attn.q), context, mask=mask, image=image)
+        return torch.addcmul(
+            x, gate_f, wide(self.ffn(_narrowed(modulate(self.norm2(x), shift_f, scale_f), self.ffn[0])))
+        )
+
+
+def _narrowed(x: Tensor, into: nn.Module) -> Tensor:
+    """What goes into a map, in the dtype that it computes in."""
+    assert isinstance(into, nn.Linear)
+    return x.to(compute_dtype(into.weight))
 
 
 def _over_tokens(table: Tensor, x: Tensor) -> tuple[Tensor, ...]:

@@ -267,14 +267,15 @@ class VAE(nn.Module):
             return torch.cat(list(self.decode_chunks(z)), 2)
         return self._pixels(z).clamp(-1, 1)
 
-    def decode_chunks(self, z: Tensor, frames: int = 1) -> Iterator[Tensor]:
+    def decode_chunks(self, z: Tensor, frames: int = 1, *, clamped: bool = True) -> Iterator[Tensor]:
         """As `decode`, but handed over as it is made, `frames` latent frames at a time: more are faster and need more memory.
 
-        The first latent frame is 1 frame of pixels, each later one `stride[0]`.
+        The first latent frame is 1 frame of pixels, each later one `stride[0]`. clamped: whether within [-1, 1].
         """
         memory = Memory()
         for chunk in z.split(frames, 2):
-            yield self._pixels(chunk, memory).clamp(-1, 1)
+            pixels = self._pixels(chunk, memory)
+            yield pixels.clamp(-1, 1) if clamped else pixels
             memory.first = False
 
     def reconstruct(self, video: Tensor) -> tuple[Tensor, Tensor]:

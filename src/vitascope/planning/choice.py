@@ -1,4 +1,4 @@
-"""What a film will take on a machine, and how to make it there: dtype, where weights wait, how many rows at once."""
+"""What a film will take on a machine, and how to make it there: dtype, where weights wait, rows at once, tiles."""
 
 from __future__ import annotations
 
@@ -9,24 +9,20 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from vitascope.codec import latent_shape
+from vitascope.codec import check_tile, latent_shape
 from vitascope.errors import BadShot
 from vitascope.planning.machine import Machine, Pace
 from vitascope.planning.sizes import Sizes, Tower
-from vitascope.planning.work import (
-    codec_parameters,
-    decoding,
-    encoding,
-    forward,
-    network_memory,
-    tower_flops,
-    tower_memory,
-)
+from vitascope.planning.tiles import Grid, decoder, encoder, latents
+from vitascope.planning.work import codec_parameters, forward, network_memory, tower_flops, tower_memory
 
 Offload = Literal["none", "component", "block", "disk"]
 """Where weights wait that are not being used. none: all are on the device; component: a stage's come for the stage;
 block: a block's come from the computer's memory for the block; disk: the same, from the file."""
 OFFLOADS: tuple[str, ...] = get_args(Offload)
+
+TILE = 256
+"""Pixels of a side of a tile, where frames are decoded in tiles; as in diffusers."""
 
 MARGIN = 1.1
 """A film is made where the forecast, so many times over, is free: allocators keep more than is alive."""
@@ -93,6 +89,8 @@ class Plan:
     offload: Offload
     rows: int
     """Rows of the guided field at once: 2, or 1 where the prompt and its negative go one after the other."""
+    tile: int | None
+    """Pixels of a side of the tiles in which the codec works; None: on whole frames."""
     stages: tuple[Stage, ...]
     why: tuple[str, ...]
 
@@ -107,6 +105,11 @@ class Plan:
         return max(stage.other for stage in self.stages)
 
     @property
+    def together(self) -> int:
+        """Bytes of both at the film's fullest moment: what counts where they are one memory."""
+        return max(stage.memory + stage.other for stage in self.stages)
+
+    @property
     def flops(self) -> float:
         """Operations in all."""
         return sum(stage.flops for stage in self.stages)
@@ -119,7 +122,8 @@ class Plan:
 
     def json(self) -> dict[str, Any]:
         """As a program reads it."""
-        totals = {"memory": self.memory, "other": self.other, "flops": self.flops, "seconds": self.seconds}
+        totals = {"memory": self.memory, "other": self.other, "together": self.together}
+        totals |= {"flops": self.flops, "seconds": self.seconds}
         return asdict(self) | totals
 
 
@@ -132,81 +136,104 @@ def plan(
     disk: float | None = None,
     dtype: torch.dtype = torch.bfloat16,
     offload: Offload | None = None,
+    tile: int | None = None,
 ) -> Plan:
     """How to make this film on this machine: the first way that fits, fastest first.
 
     pace: how fast the machine is (`machine.measured`); without it, no seconds. disk: bytes a second from the weights' file,
-    which count where they are streamed from there. offload: this way and no other.
+    which count where they are streamed from there. offload: this way and no other. tile: tiles of so
+    many pixels; without it there are tiles only where whole frames would not fit.
 
     Raises BadShot for a size that the model cannot make, and for a film that does not fit in any way: what would.
     """
     latent_shape(sizes.codec, ask.frames, ask.height, ask.width, sizes.network.patch)
-    for way in _ways(machine, ask, offload):
+    if tile is not None:
+        check_tile(sizes.codec, tile)
+    for way in _ways(machine, ask, offload, tile):
         made = _planned(sizes, ask, machine, way, dtype, pace, disk)
         if _fits(made, machine):
             return replace(made, why=tuple(_reasons(sizes, ask, machine, way, dtype, made)))
-    raise BadShot(_refusal(sizes, ask, machine, dtype, offload))
+    raise BadShot(_refusal(sizes, ask, machine, dtype, offload, tile))
 
 
-def activations(sizes: Sizes, ask: Ask, *, rows: int, cpu: bool = True, bytes_: int = 2) -> dict[str, int]:
-    """Bytes at the fullest moment of the walk and of decoding, weights apart, and those of the film itself."""
+def activations(
+    sizes: Sizes, ask: Ask, *, rows: int, cpu: bool = True, bytes_: int = 2, tile: int | None = None
+) -> dict[str, int]:
+    """Bytes at the fullest moment of the walk and of decoding, weights apart, and those of the film itself; `tiles`: of what is
+    held of it while there are tiles."""
     t, h, w = sizes.latent(ask.frames, ask.height, ask.width)
     frames = t if ask.own_clock else 1
     tokens = sizes.tokens(ask.frames, ask.height, ask.width)
     latent = 4 * t * h * w * (rows * (sizes.network.in_channels + sizes.network.out_channels) + 6 * sizes.codec.z)
+    codec = decoder(sizes.codec, _grid(sizes, ask), tile, sizes.codec_bytes)
     return {
         "walk": network_memory(sizes, tokens, rows=rows, bytes_=bytes_, cpu=cpu, frames=frames) + latent,
-        "decode": decoding(sizes.codec, h, w, sizes.codec_bytes).memory + 4 * t * h * w * sizes.codec.z * 2,
+        "decode": codec.memory + 4 * t * h * w * sizes.codec.z * 2,
         "film": ask.frames * ask.height * ask.width * 3,
+        "tiles": codec.held,
     }
+
+
+def _grid(sizes: Sizes, ask: Ask) -> Grid:
+    return ask.frames, *sizes.latent(ask.frames, ask.height, ask.width)[1:]
 
 
 @dataclass(frozen=True)
 class _Way:
     offload: Offload
     rows: int
+    tile: int | None
 
 
-def _ways(machine: Machine, ask: Ask, offload: Offload | None) -> Iterator[_Way]:
-    """Fastest first. On a CPU the weights on the device are those in memory, so `block` has nowhere to come from."""
+def _ways(machine: Machine, ask: Ask, offload: Offload | None, tile: int | None) -> Iterator[_Way]:
+    """Fastest first: fewer rows and tiles only where they are needed, one in the walk and the other in the codec.
+
+    On a CPU the weights on the device are those in memory, so `block` has nowhere to come from.
+    """
     kinds: tuple[Offload, ...] = (
         ("none", "component", "disk") if machine.cpu else ("none", "component", "block", "disk")
     )
     for kind in kinds:
         if offload in (None, kind):
-            for rows in (2, 1) if ask.guided else (1,):
-                yield _Way(kind, rows)
+            for tile_ in (None, TILE) if tile is None else (tile,):
+                for rows in (2, 1) if ask.guided else (1,):
+                    yield _Way(kind, rows, tile_)
 
 
 def _fits(plan: Plan, machine: Machine) -> bool:
-    here = plan.memory + (plan.other if machine.cpu else 0)
-    if machine.free is not None and here * MARGIN > machine.free:
+    if machine.free is not None and _here(plan, machine) * MARGIN > machine.free:
         return False
     return machine.cpu or machine.host is None or plan.other * MARGIN <= machine.host
+
+
+def _here(plan: Plan, machine: Machine) -> int:
+    """Bytes in the device's memory at the fullest moment."""
+    return plan.together if machine.cpu else plan.memory
 
 
 def _planned(
     sizes: Sizes, ask: Ask, machine: Machine, way: _Way, dtype: torch.dtype, pace: Pace | None, disk: float | None
 ) -> Plan:
     size = sizes.stored or dtype.itemsize
-    t, h, w = sizes.latent(ask.frames, ask.height, ask.width)
+    t = sizes.latent(ask.frames, ask.height, ask.width)[0]
     tokens = sizes.tokens(ask.frames, ask.height, ask.width)
     calls = ask.steps * CALLS.get(ask.solver, 1) * (2 if ask.guided else 1)
     one = forward(sizes, tokens)
     whole, held, waiting = _weights(sizes, ask, machine, way.offload, size)
     streamed = way.offload in ("block", "disk")
-    need = activations(sizes, ask, rows=way.rows, cpu=machine.cpu, bytes_=dtype.itemsize)
-    decoder, encoder = decoding(sizes.codec, h, w, sizes.codec_bytes), encoding(sizes.codec, h, w, sizes.codec_bytes)
+    need = activations(sizes, ask, rows=way.rows, cpu=machine.cpu, bytes_=dtype.itemsize, tile=way.tile)
+    grid = _grid(sizes, ask)
+    decoding, encoding = (work(sizes.codec, grid, way.tile, sizes.codec_bytes) for work in (decoder, encoder))
     share = t - 1 + 1 / sizes.codec.stride[0]  # the first latent frame is one frame of pixels
     texts = 2 if ask.guided else 1
     counted: dict[str, tuple[float, int]] = {
         "text": (texts * tower_flops(sizes.text, ask.words), tower_memory(sizes.text, sizes.text.length, size)),
         "encode": (
-            sum(encoder.flops.values()) * share,
-            encoder.memory + 2 * sizes.codec_bytes * sizes.codec.pixels * ask.frames * ask.height * ask.width,
+            sum(encoding.flops.values()) * share,
+            encoding.memory + 2 * sizes.codec_bytes * sizes.codec.pixels * ask.frames * ask.height * ask.width,
         ),
         "walk": (calls * one.flops, need["walk"]),
-        "decode": (sum(decoder.flops.values()) * share, need["decode"]),
+        "decode": (sum(decoding.flops.values()) * share, need["decode"]),
     }
     if sizes.image:
         counted["image"] = (tower_flops(sizes.image, sizes.image.length), tower_memory(sizes.image, 257, size))
@@ -217,18 +244,22 @@ def _planned(
         moved = calls / way.rows * (whole["walk"] if streamed else 0) / rate
         work = calls * (one.linear / pace.linear + (one.attention + one.cross) / pace.attention)
         seconds["walk"] = max(work, moved)
-        seconds["decode"] = share * pace.codec(decoder.flops)
+        seconds["decode"] = share * pace.codec(decoding.flops)
         for name in ("text", "image"):
             if name in seconds:
                 seconds[name] = counted[name][0] / pace.linear + (held[name] / disk if disk and streamed else 0)
         if "encode" in seconds:
-            seconds["encode"] = share * pace.codec(encoder.flops)
+            seconds["encode"] = share * pace.codec(encoding.flops)
     stages = tuple(
-        Stage(name, counted[name][0], held[name], counted[name][1], waiting + need["film"], seconds[name])
+        Stage(
+            name, counted[name][0], held[name], counted[name][1],
+            waiting + need["film"] + (need["tiles"] if name == "decode" else 0), seconds[name],
+        )
         for name in whole
-    )
+    )  # fmt: skip
     return Plan(
-        sizes.name, ask.told(), tokens, calls, one.flops, str(machine.device), DTYPES[dtype], way.offload, way.rows, stages, ()
+        sizes.name, ask.told(), tokens, calls, one.flops, str(machine.device), DTYPES[dtype], way.offload, way.rows, way.tile,
+        stages, (),
     )  # fmt: skip
 
 
@@ -275,42 +306,52 @@ def _reasons(sizes: Sizes, ask: Ask, machine: Machine, way: _Way, dtype: torch.d
     yield f"offload {way.offload}: {_WAITING[way.offload]}"
     if ask.guided and way.rows == 1:
         yield "the prompt and its negative go one after the other, since both at once do not fit"
+    grid = _grid(sizes, ask)
+    if latents(sizes.codec, grid, way.tile) is not None:
+        one, whole = (gib(decoder(sizes.codec, grid, tile, sizes.codec_bytes).memory) for tile in (way.tile, None))
+        yield f"tiles of {way.tile} pixels, blended: the codec decodes in {one}, and would take {whole} for whole frames"
     if machine.free is not None:
-        room = (
-            f"the fullest moment takes {gib(made.memory + (made.other if machine.cpu else 0))} of {gib(machine.free)}"
-        )
+        room = f"the fullest moment takes {gib(_here(made, machine))} of {gib(machine.free)}"
         yield f"memory: {room} free on {machine.device}"
     if not machine.cpu:
         yield f"memory: {gib(made.other)} in the computer's own memory"
 
 
-def _refusal(sizes: Sizes, ask: Ask, machine: Machine, dtype: torch.dtype, offload: Offload | None) -> str:
-    least = [_planned(sizes, ask, machine, way, dtype, None, None) for way in _ways(machine, ask, offload)]
+def _refusal(
+    sizes: Sizes, ask: Ask, machine: Machine, dtype: torch.dtype, offload: Offload | None, tile: int | None
+) -> str:
+    least = [_planned(sizes, ask, machine, way, dtype, None, None) for way in _ways(machine, ask, offload, tile)]
     if not least:
         return (
             f"offload {offload} on {machine.device}: weights are in its memory already; choose none, component or disk."
         )
-    best = min(least, key=lambda made: made.memory)
-    need, free = best.memory + (best.other if machine.cpu else 0), machine.free
+    best = min(least, key=lambda made: _here(made, machine))
+    need, free = _here(best, machine), machine.free
     place = f"on {machine.device}"
     if free is None or need * MARGIN <= free:  # then it is the computer's own memory that is short
         best = min(least, key=lambda made: made.other)
         need, free, place = best.other, machine.host, "in the computer's memory"
     where = f"{sizes.name} takes at least {gib(need)} {place} for that (offload {best.offload}), with a tenth to spare"
-    return f"{ask.told()}: {where}, and {gib(free or 0)} are free; {_way_out(sizes, ask, machine, dtype, offload)}."
+    return (
+        f"{ask.told()}: {where}, and {gib(free or 0)} are free; {_way_out(sizes, ask, machine, dtype, offload, tile)}."
+    )
 
 
-def _way_out(sizes: Sizes, ask: Ask, machine: Machine, dtype: torch.dtype, offload: Offload | None) -> str:
-    """What would fit: another way of offloading; else fewer frames, else a smaller picture."""
+def _way_out(
+    sizes: Sizes, ask: Ask, machine: Machine, dtype: torch.dtype, offload: Offload | None, tile: int | None
+) -> str:
+    """What would fit: smaller tiles, or another way of offloading; else fewer frames, else a smaller picture."""
 
-    def fits(other: Ask, kind: Offload | None = offload) -> bool:
+    def fits(other: Ask, kind: Offload | None = offload, side: int | None = tile) -> bool:
         return any(
             _fits(_planned(sizes, other, machine, way, dtype, None, None), machine)
-            for way in _ways(machine, other, kind)
+            for way in _ways(machine, other, kind, side)
         )
 
+    if tile is not None and tile > TILE and fits(ask, side=TILE):
+        return f"--tile {TILE} would do"
     if offload is not None:
-        for way in _ways(machine, ask, None):
+        for way in _ways(machine, ask, None, tile):
             if fits(ask, way.offload):
                 return f"--offload {way.offload} would do"
     found = []

@@ -59,8 +59,8 @@ def network_memory(
     config = sizes.network
     u, f = rows * tokens * config.width, rows * tokens * config.ffn
     narrow = bytes_ < 4
-    copied = bytes_ * u if narrow else 0  # the input of q, k and v, once
-    normed = (4 * u if narrow else 0) + 8 * u  # RMSNorm: widened, scaled, and times the gain
+    given = bytes_ * u  # the input of q, k and v, or of the feed-forward layer
+    normed = (4 * u if narrow else 0) + 4 * u  # RMSNorm: widened, and its squares; or the answer
     plain = cpu and bytes_ == 2
     scores = 2 * 2 * max(SCORES, rows * config.heads * tokens) if plain else 0
     scores = min(scores, 4 * rows * config.heads * tokens * tokens)
@@ -71,11 +71,11 @@ def network_memory(
     heads = 4 * u if cpu else 8 * u  # turning by position: one product of complex numbers, or its parts
     x, both = 4 * u, 8 * u  # the stream; and the one that the block was given, which its caller holds until the end
     moments = {
-        "the norm of k": x + 4 * u + copied + 2 * bytes_ * u + normed,
-        "positions of k": x + 4 * u + copied + bytes_ * u + 4 * u + heads,
-        "self-attention": x + 4 * u + copied + 3 * bytes_ * u + answer,
-        "the norm of the question": both + 4 * u + copied + bytes_ * u + normed,
-        "feed-forward": both + 4 * u + 2 * bytes_ * f,
+        "the norm of k": x + given + 2 * bytes_ * u + normed,
+        "positions of k": x + given + bytes_ * u + 4 * u + heads,
+        "self-attention": x + given + 3 * bytes_ * u + answer,
+        "the norm of the question": both + given + bytes_ * u + normed,
+        "feed-forward": both + given + 2 * bytes_ * f,
         "the sum after it": both + 8 * u,
     }
     given = config.in_channels * config.patch[0] * config.patch[1] * config.patch[2]  # a token, before it is embedded
