@@ -47,8 +47,8 @@ NAMES = (
 def codec_of(t: Twin) -> VideoCodec:
     codec = VideoCodec(VAEConfig(base=8)).requires_grad_(False)
     codec.vae.load_state_dict(autoencoder_state(t.vae.state_dict()))
-    codec.mean.copy_(torch.tensor(t.vae.config.latents_mean))
-    codec.std.copy_(torch.tensor(t.vae.config.latents_std))
+    codec.mean.copy_(torch.tensor(t.vae.config["latents_mean"]))
+    codec.std.copy_(torch.tensor(t.vae.config["latents_std"]))
     return codec
 
 

@@ -90,7 +90,7 @@ def twin(
             d_ff=160,
             num_layers=2,
             num_heads=4,
-            tie_word_embeddings=False,
+            tie_word_embeddings=False,  # pyright: ignore[reportCallIssue]
             dropout_rate=0.0,
         )
     )
@@ -165,7 +165,7 @@ def _tokenizer() -> tuple[dict[str, bytes], int]:
     fast.normalizer = normalizers.Precompiled(_field(_field(model.getvalue(), 3), 2))  # type: ignore[assignment]
     metaspace = {"replacement": "▁", "prepend_scheme": "always"}
     fast.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(**metaspace)]
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(**metaspace)]  # type: ignore[arg-type]
     )
     fast.decoder = decoders.Metaspace(**metaspace)  # type: ignore[assignment]
     fast.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])  # type: ignore[assignment]

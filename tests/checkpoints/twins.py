@@ -34,7 +34,7 @@ with warnings.catch_warnings():
     from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
     from diffusers.pipelines.wan.pipeline_wan_vace import WanVACEPipeline
     from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
-    from transformers import CLIPImageProcessor, T5TokenizerFast
+    from transformers import CLIPImageProcessor, T5TokenizerFast  # pyright: ignore[reportAttributeAccessIssue]
 
 __all__ = ["Packed", "Twin", "Variant", "comfy", "diffusers", "kijai", "lightx2v", "official", "pipeline", "twin"]
 

@@ -18,7 +18,7 @@ from tests.checkpoints import twins
 from tests.checkpoints.twins import twin
 from tests.cli.conftest import Told
 
-from vitascope.media import Video
+from vitascope.media import Video, record_of
 
 Run = Callable[..., Told]
 SMALL = ("--height", "32", "--width", "48", "--steps", "1", "--seed", "7", "--dtype", "float32")
@@ -91,7 +91,7 @@ def test_a_film_of_each_kind_and_the_same_again(
     again = vitascope("generate", "--from", "first.mp4", "--model", shelf / kind, *files, "--output", "again.mp4")
     assert again.code == 0, again.err
     assert Path("first.mp4").read_bytes() == Path("again.mp4").read_bytes()
-    assert Video.load("first.mp4").record["dtype"] == "float32"
+    assert record_of("first.mp4")["dtype"] == "float32"
     if given:
         without = vitascope("generate", "--from", "first.mp4", "--model", shelf / kind, "--output", "without.mp4")
         assert (without.code, len(without.err)) == (2, 1)
@@ -107,7 +107,7 @@ def test_another_picture_makes_another_film(shelf: Shelf, vitascope: Run) -> Non
     assert (one.code, other.code) == (0, 0)
     films = [Video.load(name) for name in ("one.mp4", "other.mp4")]
     assert not torch.equal(films[0].frames, films[1].frames)
-    assert films[0].record["shot"]["image"] != films[1].record["shot"]["image"]
+    assert record_of("one.mp4")["shot"]["image"] != record_of("other.mp4")["shot"]["image"]
 
 
 def test_a_lora_changes_the_film_and_is_asked_for_again(shelf: Shelf, vitascope: Run) -> None:
@@ -136,7 +136,7 @@ def test_one_frame_is_a_picture(shelf: Shelf, vitascope: Run) -> None:
 def test_a_preset_brings_its_own_solver(shelf: Shelf, vitascope: Run) -> None:
     told = make(vitascope, "--model", shelf / "t2v", "--as", "comfy", "--output", "one.png", frames=1)
     assert told.code == 0, told.err
-    shot = Video.load("one.png").record["shot"]
+    shot = record_of("one.png")["shot"]
     assert (shot["solver"], shot["shift"], shot["preset"]) == ("euler", 8.0, "comfy")
 
 

@@ -44,7 +44,7 @@ def result() -> Result:
     accuracy = dict.fromkeys(config.attributes, 0.99)
     probe.schooling = Schooling(0, 1, 1, 1000, accuracy, accuracy)
     asked = {"prompts": 6, "seeds": 2, "moving": 1, "clips": 2, "pool": 3, "searched": 8}
-    return evaluate(engine, probe, like={"steps": 1}, **asked)
+    return evaluate(engine, probe, like={"steps": 1}, **asked)  # type: ignore[arg-type]
 
 
 def test_everything_that_can_be_said_is_read(result: Result) -> None:

@@ -115,6 +115,7 @@ def run(command: Command) -> None:
     if command.video is not None and shot.frames is None:
         length = min(control_length(command.video), 81)
         shot = shot.model_copy(update={"frames": length - (length - 1) % 4})
+    tile = pixels("--tile", command.tile)
     device = chosen_device(command.device)
     path = Path(command.output) if command.output is not None else default_output(shot)
     fits(path, shot, command.force)
@@ -129,7 +130,7 @@ def run(command: Command) -> None:
             parts=parts(command),
             dtype=command.dtype or str(record.get("dtype", "bfloat16")),
             offload=command.offload or "auto",
-            tile=command.tile,
+            tile=tile,
             shot=shot,
             given=[*given.names, *(name for name in ("video", "mask") if getattr(command, name) is not None)],
             watch=told.step,
@@ -181,6 +182,15 @@ def followed(command: Command, full: Shot, given: Given) -> Given:
     video = None if command.video is None else control(command.video, *size)
     mask = None if command.mask is None else control_mask(command.mask, *size)
     return given._replace(video=video, mask=mask)
+
+
+def pixels(flag: str, text: str | None) -> int | None:
+    """A number of pixels, or None. Raises BadCommand for what is no such number."""
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 8192 or len(text) > 4:
+        raise BadCommand(f"{flag} {text[:60]!r}: it is a whole number of pixels from 1 to 8192; 256 would do.")
+    return int(text)
 
 
 class HasParts(Protocol):
