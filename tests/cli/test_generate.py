@@ -57,6 +57,7 @@ def test_every_field_of_a_shot_is_a_flag() -> None:
     assert flags <= set(Command.__dataclass_fields__)
     assert set(Command.__dataclass_fields__) - flags == {
         "model", "output", "from_", "device", "force", "vae", "text_encoder", "tokenizer", "image_encoder", "dtype", "offload",
+        "tile",
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -51,8 +52,8 @@ def found(queries: Tensor, answers: Tensor) -> Found:
 @torch.no_grad()
 def retrieval(engine: Engine, clips: int = 100, split: Split = "withheld", watch: Watch | None = None) -> Retrieval:
     """Both directions among `clips` renders with their full captions, the clips seen at as many moments as in training."""
-    shown, text = scenes(clips, split, world=engine.recipe.world), engine.text
-    assert isinstance(text, ClipText)  # as every system with a recipe has
+    shown = scenes(clips, split, world=engine.recipe.world)
+    text = cast(ClipText, engine.text)  # as every system with a recipe has
     frames = engine.recipe.video.frames
     moments = min(max(engine.recipe.stages.clip.frames or (frames,)), frames)
     chosen = torch.linspace(0, frames - 1, moments).round().long()
