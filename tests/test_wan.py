@@ -243,3 +243,9 @@ def test_what_a_model_cannot_be_given_is_refused_unread(shelf: Path, monkeypatch
     monkeypatch.setattr(wan_system.wan, "load_codec", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(BadShot, match="begin with a picture"):
         loaded(shelf, given=["image"])
+
+
+def test_what_comfy_does_with_pictures_is_not_known(tmp_path: Path) -> None:
+    engine = Engine.load(twins.official(twin("i2v", head=128, heads=1), tmp_path / "model").root, "cpu")
+    with pytest.raises(BadShot, match=r"^--as comfy: how that program scales pictures and films is not known here"):
+        prepared(engine, "i2v", preset="comfy", solver="euler")

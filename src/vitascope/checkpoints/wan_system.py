@@ -36,7 +36,7 @@ from vitascope.physics.times import LogitNormal
 from vitascope.planning import OFFLOADS, Ask, Offload, Plan, Sizes, Tower, here, plan, shape
 from vitascope.presets import PRESETS
 from vitascope.shot import Given, Shot
-from vitascope.streaming import Streamed, visiting
+from vitascope.streaming import Streamed, held, visiting
 from vitascope.system import Guides, Work, ensure_taken
 from vitascope.wan_text import LENGTH, Kept, UMT5Text, kept_folder
 
@@ -116,6 +116,10 @@ class WanSystem:
         Raises BadShot for a film that is too short, and where something that this model needs is not given.
         """
         self._ensure_whole(given)
+        if shot.preset == "comfy" and given:
+            raise BadShot(
+                "--as comfy: how that program scales pictures and films is not known here; take --as diffusers, or leave it out."
+            )
         if given.last is not None and shot.frames == 1:
             raise BadShot("1 frame from a first to a last picture: one frame cannot be both; ask for 5 frames or more.")
         height, width, frames = shot.height or 0, shot.width or 0, shot.frames or 0
@@ -273,7 +277,8 @@ def load(
         def kind_of(name: str) -> torch.dtype:
             return torch.float32 if SAFEST_WIDE.match(name) else precision
 
-        streamed = Streamed(net, weights, device=device, dtype=kind_of, forget=way == "disk", origin=origin)
+        source = held(weights, kind_of) if way == "block" else weights
+        streamed = Streamed(net, source, device=device, dtype=kind_of, forget=way == "disk", origin=origin)
     else:
         net = wan.load_transformer(found, precision, watch, keep_wide=True)
     diffusion = Diffusion(net.eval().requires_grad_(False), Linear(), "velocity", LogitNormal(0.0, 1.0, 5.0))
@@ -319,8 +324,11 @@ def _chosen(name: str, value: str, known: tuple[str, ...]) -> Any:
 
 
 def _identity(found: Found, watch: Watch | None) -> str:
-    """One name for the text encoder's files, by their hashes; they are remembered, so a file is read for this once."""
+    """One name for the text encoder, by its files' hashes; they are remembered, so a file is read for this once."""
     whole = hashlib.sha256()
+    told = found.part("text").parent / "config.json"
+    if told.is_file():  # it may say how the weights are used
+        whole.update(known.digest(told).encode())
     for file in opened(found.part("text")).files:
         told = None if watch is None else lambda done, of: watch("looking at the text encoder", done, of)
         whole.update(known.digest(file, watch=told).encode())
