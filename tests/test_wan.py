@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tests.checkpoints import twins
 from tests.checkpoints.twins import Packed, Twin, Variant, twin
 from torch import Tensor
@@ -249,3 +249,36 @@ def test_what_comfy_does_with_pictures_is_not_known(tmp_path: Path) -> None:
     engine = Engine.load(twins.official(twin("i2v", head=128, heads=1), tmp_path / "model").root, "cpu")
     with pytest.raises(BadShot, match=r"^--as comfy: how that program scales pictures and films is not known here"):
         prepared(engine, "i2v", preset="comfy", solver="euler")
+
+
+def test_packed_transformers_make_films(tmp_path: Path) -> None:
+    """GGUF in blocks of 8 bits, and ComfyUI's and LightX2V's fp8: near the film of the whole weights, and not it."""
+    gguf = pytest.importorskip("gguf")
+    t = twin("t2v", head=128, heads=1)
+    whole = twins.official(t, tmp_path / "whole")
+    writer = gguf.GGUFWriter(tmp_path / "wan-Q8_0.gguf", "wan")
+    for name, value in load_file(whole.transformer).items():
+        matrix = value.ndim == 2 and value.shape[-1] % 32 == 0 and name.startswith("blocks.")
+        if value.ndim > 4:
+            writer.add_array(f"comfy.gguf.orig_shape.{name}", list(value.shape))
+            value = value.flatten(0, 1)
+        kind = gguf.GGMLQuantizationType.Q8_0
+        array = value.contiguous().numpy()
+        if matrix:
+            writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    parts: dict[str, Any] = {"vae": whole.vae, "text_encoder": whole.text, "tokenizer": whole.tokenizer}
+    plain, _ = ours(Engine.load(whole.root, "cpu", dtype="float32"), "t2v")
+    packed = [
+        (tmp_path / "wan-Q8_0.gguf", parts),
+        (twins.comfy(t, tmp_path / "comfy", quantised="scaled_new").transformer, parts),
+        (twins.lightx2v(t, tmp_path / "light").transformer, parts),
+    ]
+    for place, beside in packed:
+        made, _ = ours(Engine.load(place, "cpu", dtype="float32", parts=beside), "t2v")
+        assert 1e-5 < error(made, plain) < 0.3, place

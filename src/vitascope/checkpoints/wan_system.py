@@ -304,7 +304,7 @@ def planned(
     found = look(path, parts).complete()
     sizes = sizes_found(found)
     shot = (shot or Shot(unconditional=True)).filled(defaults(found))
-    guided, begins = shot.scale.start != 1.0, sizes.image is not None
+    guided, begins = shot.scale.start != 1.0, sizes.image is not None or found.variant == "vace"  # which encodes a film
     ask = Ask(shot.frames or 0, shot.height or 0, shot.width or 0, shot.steps or 0, guided=guided, begins=begins)
     return plan(sizes, ask, here(device), dtype=DTYPES[_chosen("dtype", dtype, tuple(DTYPES))], tile=tile)
 
