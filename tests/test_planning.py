@@ -80,7 +80,7 @@ def sizes(network: DiTConfig, codec: VAEConfig | None = None, text_tokens: int =
 
 
 def test_parameters_are_those_of_the_published_files() -> None:
-    """wan.md, sections 2.1, 3 and 4."""
+    """As counted in the headers of the published files."""
     counted = [shape(name).network_parameters for name in SHAPE_NAMES]
     published = (1_418_996_800, 14_288_491_584, 16_394_878_784, 16_395_536_704, 2_153_972_032, 17_337_592_896)
     assert counted == list(published)

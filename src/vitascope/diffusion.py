@@ -24,7 +24,7 @@ class Density(Protocol):
 
 
 def thousandfold(t: float | Tensor) -> float | Tensor:
-    """Wan's clock: the network is told 1000 t (wan.md 7.1), with its fraction."""
+    """Wan's clock: the network is told 1000 t, with its fraction (Wan-Video/Wan2.1, wan/utils/fm_solvers_unipc.py)."""
     return 1000.0 * t
 
 

@@ -105,7 +105,7 @@ def test_discrete_has_the_published_indices() -> None:
         discrete(10, 1000, "middle")  # pyright: ignore[reportArgumentType]
 
 
-# wan.md section 7.2: the first five and the last three sigmas, as printed there.
+# The first five and the last three sigmas of the grids that Wan's own code and diffusers make.
 GOLDEN: list[tuple[object, int, float, list[float], list[float]]] = [
     (wan_official_unipc, 50, 5.0, [0.9998, 0.995732, 0.99153, 0.987187, 0.982696], [0.24174, 0.172265, 0.092507]),
     (wan_official_dpmpp, 50, 5.0, [1, 0.995935, 0.991736, 0.987395, 0.982906], [0.241935, 0.172414, 0.092593]),

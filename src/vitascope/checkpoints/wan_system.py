@@ -1,6 +1,6 @@
 """Wan 2.1, ready to make films: its parts together, its makers' defaults, and what a film of each kind can be given.
 
-Facts: wan.md 2.6, 5, 6 and 7.5, as read in Wan-Video/Wan2.1 (wan/configs, wan/image2video.py, wan/first_last_frame2video.py).
+Facts: as read in Wan-Video/Wan2.1 (wan/configs, wan/image2video.py, wan/first_last_frame2video.py).
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def area(found: Found) -> int:
 
 
 def defaults(found: Found) -> dict[str, Any]:
-    """Steps, shift, guidance and size with which a model's makers run it (wan.md 7.5), or the shift of its scheduler's config."""
+    """Steps, shift, guidance and size with which a model's makers run it (generate.py and the README of Wan2.1), or the shift of its scheduler's config."""
     small = area(found) == SMALL
     height, width = (480, 832) if small else (720, 1280)
     shift = {"flf2v": 16.0, "vace": 16.0, "i2v": 3.0 if small else 5.0}.get(found.variant, 5.0)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vitascope.planning import Plan, Sizes
 
 WAN = {"frames": 81, "height": 480, "width": 832, "steps": 50, "guidance": 5.0, "solver": "unipc", "shift": 5.0}
-"""What is asked of Wan 2.1 where nothing is said (wan.md 7.5)."""
+"""What is asked of Wan 2.1 where nothing is said, as its own generate.py has it."""
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def _shapes() -> dict[str, Sizes]:
     from vitascope.models.dit import DiTConfig
     from vitascope.models.vae import VAEConfig
 
-    # wan.md 2.1, 4 and 5
+    # the config.json files of Wan-AI's repositories; UMT5-XXL; CLIP ViT-H/14
     umt5 = Tower(4096, 24, 64, 64, 10240, 512, gated=True, vocab=256384, extra=4096, bias=False)
     vit = Tower(1280, 32, 16, 80, 5120, 257, extra=1280 * 3 * 14 * 14 + 1280 + 257 * 1280 + 4 * 1280 + 1280 * 1024)
     small = DiTConfig(width=1536, heads=12, layers=30, ffn=8960)
