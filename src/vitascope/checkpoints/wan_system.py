@@ -209,7 +209,10 @@ def area(found: Found) -> int:
 
 
 def defaults(found: Found) -> dict[str, Any]:
-    """Steps, shift, guidance and size with which a model's makers run it (generate.py and the README of Wan2.1), or the shift of its scheduler's config."""
+    """Steps, shift, guidance and size with which a model's makers run it, or the shift of its scheduler's config.
+
+    Source: generate.py, wan/configs and the README of Wan-Video/Wan2.1.
+    """
     small = area(found) == SMALL
     height, width = (480, 832) if small else (720, 1280)
     shift = {"flf2v": 16.0, "vace": 16.0, "i2v": 3.0 if small else 5.0}.get(found.variant, 5.0)
