@@ -91,3 +91,70 @@ def test_a_mistake_is_one_line_and_writes_nothing(vitascope: Run, argv: list[str
     assert (told.code, told.out, told.files) == (2, "", [])
     assert len(told.err) == 1
     assert says in told.err[0]
+
+
+def lora(path: Path, **more: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A LoRA by ComfyUI's names, of rank 2 with alpha 1, so that its scale is a half."""
+    draw = torch.Generator().manual_seed(0)
+    place = "diffusion_model.blocks.0.self_attn.q"
+    tensors = {
+        f"{place}.lora_down.weight": torch.randn(2, 8, generator=draw),
+        f"{place}.lora_up.weight": torch.randn(8, 2, generator=draw),
+        f"{place}.alpha": torch.tensor(1.0),
+        **more,
+    }
+    save_file(tensors, path)
+    return tensors
+
+
+def test_a_lora_goes_to_other_names_and_back(vitascope: Run) -> None:
+    before = lora(Path("style.safetensors"))
+    there = vitascope("export", "style.safetensors", "--to", "diffusers", "theirs.safetensors")
+    assert (there.code, there.out) == (0, "theirs.safetensors\n")
+    theirs = load_file("theirs.safetensors")
+    assert set(theirs) == {f"transformer.blocks.0.attn1.to_q.lora_{side}.weight" for side in "AB"}
+    down, up, _ = before.values()
+    product = (
+        theirs["transformer.blocks.0.attn1.to_q.lora_B.weight"]
+        @ theirs["transformer.blocks.0.attn1.to_q.lora_A.weight"]
+    )
+    torch.testing.assert_close(product, 0.5 * up @ down)
+    assert vitascope("export", "theirs.safetensors", "--to", "comfy", "back.safetensors").code == 0
+    back = {name.rsplit("blocks.", 1)[1]: value for name, value in load_file("back.safetensors").items()}
+    torch.testing.assert_close(
+        back["0.self_attn.q.lora_up.weight"] @ back["0.self_attn.q.lora_down.weight"], 0.5 * up @ down
+    )
+
+
+def test_what_is_left_out_of_a_lora_is_told(vitascope: Run) -> None:
+    lora(Path("style.safetensors"), **{"text_encoders.x.lora_down.weight": torch.zeros(1, 1)})
+    told = vitascope("export", "style.safetensors", "--to", "comfy", "out.safetensors")
+    assert told.code == 0
+    assert "1 key changes nothing and was left out, as text_encoders.x" in told.err[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--to", "vitascope", "out.safetensors"], "there are diffusers and comfy"),
+        (["--to", "comfi", "out.safetensors"], "the nearest is comfy"),
+        (["--to", "comfy", "out"], "end its name in .safetensors"),
+        (["--to", "comfy", "style.safetensors"], "add --force"),
+        (["--to", "comfy"], "it needs a folder"),
+    ],
+)
+def test_wrong_words_about_a_lora(vitascope: Run, words: list[str], why: str) -> None:
+    lora(Path("style.safetensors"))
+    before = Path("style.safetensors").read_bytes()
+    told = vitascope("export", "style.safetensors", *words)
+    assert (told.code, told.out) == (2, "")
+    assert why in told.err[-1]
+    assert sorted(p.name for p in Path().iterdir() if p.is_file()) == ["style.safetensors"]
+    assert Path("style.safetensors").read_bytes() == before
+
+
+def test_a_file_that_is_no_lora_is_refused(vitascope: Run) -> None:
+    save_file({"blocks.0.self_attn.q.weight": torch.ones(2, 2)}, "model.safetensors")
+    told = vitascope("export", "model.safetensors", "--to", "comfy", "out.safetensors")
+    assert (told.code, told.out) == (2, "")
+    assert not Path("out.safetensors").exists()
