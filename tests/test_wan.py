@@ -282,3 +282,9 @@ def test_packed_transformers_make_films(tmp_path: Path) -> None:
     for place, beside in packed:
         made, _ = ours(Engine.load(place, "cpu", dtype="float32", parts=beside), "t2v")
         assert 1e-5 < error(made, plain) < 0.3, place
+
+
+def test_pictures_to_refer_to_are_no_part_of_the_film(tmp_path: Path) -> None:
+    engine = Engine.load(twins.official(twin("vace", head=128, heads=1), tmp_path / "model").root, "cpu")
+    asked = Shot(prompt=PROMPT, frames=FRAMES, height=HEIGHT, width=WIDTH, steps=2, seed=1)
+    assert engine.generate(asked, given=given("vace")).frames.shape == (FRAMES, HEIGHT, WIDTH, 3)
