@@ -305,3 +305,33 @@ def test_the_recipe_for_a_gpu_runs_at_a_tiny_size(tmp_path: Path) -> None:
         "codec-000002.png",
         "diffusion-000005.png",
     }
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # the compiler's own
+@pytest.mark.slow  # it compiles for a minute or two
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="there is no compiler")
+def test_a_compiled_network_learns_what_the_plain_one_does(unbroken: Path, tmp_path: Path) -> None:
+    shape = brief(first=0.5)
+    losses = []
+    for compiled in (False, True):
+        shape["stages"]["diffusion"] |= {"compile": compiled, "steps": 3, "preview_every": 3}
+        folder = tmp_path / str(compiled)
+        train_recipe(
+            written(tmp_path / "recipe.toml", shape), folder, stages=["diffusion"], start=str(unbroken / "bundle")
+        )
+        lines = map(json.loads, (folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
+        losses.append([line["loss"] for line in lines])
+        assert (folder / "previews" / "diffusion-000003.png").is_file()
+    assert losses[1] == pytest.approx(losses[0], rel=5e-3)
+    assert losses[1] != losses[0], "nothing was compiled"
+
+
+def test_a_recipe_that_wants_a_compiler_is_refused_without_one(
+    unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    recipe = written(tmp_path / "recipe.toml", brief(compile=True))
+    with pytest.raises(BadRun, match=r"stages\.diffusion says compile = true, and there is no C\+\+ compiler here"):
+        train_recipe(recipe, tmp_path / "run", stages=["diffusion"], start=str(unbroken / "bundle"))
+    assert not (tmp_path / "run" / "data").exists()

@@ -70,13 +70,15 @@ def _moments(film: Tensor) -> Tensor:
 
 @contextmanager
 def averaged(state: State) -> Iterator[None]:
-    """Within it a stage's model has its averaged weights and is in its mode of use."""
+    """Within it a stage's model has its averaged weights, is in its mode of use, and runs as it is written: where it was
+    compiled, it was so for the batches of training, and other shapes would each wait for a compiler."""
     model = state.model
     raw = {name: p.detach().clone() for name, p in model.named_parameters()}
     state.average.copy_to(model)
     model.eval()
     try:
-        yield
+        with torch.compiler.set_stance("force_eager"):
+            yield
     finally:
         with torch.no_grad():
             for name, p in model.named_parameters():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +35,7 @@ from vitascope.training import checkpoint
 from vitascope.training.beginning import begun, complete, described, fresh
 from vitascope.training.folder import START, Beginning, beginning_of, is_run, locked, remember
 from vitascope.training.held_out import held_out_loss, measuring
-from vitascope.training.kept import keep
+from vitascope.training.kept import NETWORK_STAGE, keep
 from vitascope.training.loop import Report, State, train
 from vitascope.training.preview import preview
 from vitascope.training.tasks import ClipTask, CodecTask, DiffusionTask
@@ -286,6 +288,9 @@ def _train_stage(run: Run, stage: str) -> None:
         state.restore(checkpoint.load(path))
     if state.step >= settings.steps:
         return
+    if settings.compile and stage == NETWORK_STAGE:
+        _check_compiler(run.recipe.name)
+        run.system.diffusion.net.compile()  # what it is called by, in place: the names of its weights stay
     task, measured = run.task(stage), run.measured(stage, state)
     started, first = time.monotonic(), state.step
     about = {"stage": stage, "recipe": run.recipe.name}
@@ -314,6 +319,16 @@ def _train_stage(run: Run, stage: str) -> None:
             if report.step % settings.preview_every == 0 or done:
                 preview(run.folder / "previews", stage, run.system, state, task, report.step)
                 _measure(run, log, stage, report.step, measured)
+
+
+def _check_compiler(recipe: str) -> None:
+    """Raises BadRun where torch.compile would find nothing to compile with, as it would only after clips and latents are made."""
+    names = [os.environ.get("CXX") or "g++", "clang++"]
+    if not any(shutil.which(name) for name in names):
+        raise BadRun(
+            f"recipe {recipe}: its stages.{NETWORK_STAGE} says compile = true, and there is no C++ compiler here; install g++, or "
+            "say compile = false."
+        )
 
 
 def _measure(run: Run, log: TextIO, stage: str, step: int, measured: Callable[[], float] | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vitascope.codec import VideoCodec
@@ -15,7 +16,7 @@ from vitascope.diffusion import Diffusion
 from vitascope.models.clip import contrastive
 from vitascope.physics.noise import Noise, key
 from vitascope.recipe import StageSettings
-from vitascope.text import ClipText
+from vitascope.text import ClipText, Condition
 
 
 @dataclass(frozen=True)
@@ -163,9 +164,18 @@ class DiffusionTask:
         x0, prompts = batch
         with torch.no_grad():
             condition = self.text(prompts)
+        if self.settings.compile:
+            condition = filled(condition, self.text.config.text_length)
         begun = [self._happens("first", row, step, self.settings.first) for row in range(len(prompts))]
         losses = self.diffusion.loss(x0, condition, noise=noise, begun=torch.tensor(begun))
         return losses.mean(), {}
+
+
+def filled(condition: Condition, length: int) -> Condition:
+    """A condition whose texts all have `length` tokens, the new ones masked: a compiled network is made for one shape."""
+    context, mask = condition["context"], condition["mask"]
+    missing = length - mask.shape[1]
+    return {"context": F.pad(context, (0, 0, 0, missing)), "mask": F.pad(mask, (0, missing))}
 
 
 def captions(clips: Clips, indices: Sequence[int], epochs: Sequence[int]) -> list[str]:
