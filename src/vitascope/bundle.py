@@ -10,9 +10,8 @@ import hashlib
 import json
 import math
 import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from vitascope.physics.times import LogitNormal
 from vitascope.planning import Sizes, of_clip
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
+from vitascope.swapping import in_place_of
 from vitascope.system import Guides, Work
 from vitascope.tensors import Entry, agree, digest, fill, header, read, write
 from vitascope.text import TOKENIZER, ClipText, Words
@@ -150,10 +150,9 @@ def save(folder: Path, system: System) -> None:
     It replaces an older bundle as a whole, or leaves it as it was; what else lies in the folder (`probe/`, notes) stays.
     Raises BadModel when it cannot be written, when a weight is not finite, and for a folder that holds something else.
     """
-    folder = folder.resolve()
     for name, module in system.parts().items():
         _finite(name, module)
-    with _replaced(folder) as partial:
+    with in_place_of(folder, "the bundle", _beside) as partial:
         for name, module in system.parts().items():
             write(partial / name, {key: _slim(value) for key, value in module.state_dict().items()})
         _put(partial / TOKENIZER, system.text.words.json())
@@ -161,43 +160,18 @@ def save(folder: Path, system: System) -> None:
         _put(partial / HASHES, json.dumps(digests(partial), indent=2) + "\n")
 
 
-@contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """A new folder to fill, which takes the place of `folder` once it is whole."""
-    partial, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("partial", "old"))
-    if folder.exists() and not folder.is_dir():
+def _beside(folder: Path) -> list[Path]:
+    """What stands in a bundle's folder beside the bundle, as a probe does. Raises BadModel where a bundle may not be put."""
+    if not folder.exists():
+        return []
+    if not folder.is_dir():
         raise BadModel(f"{folder}: a file of this name is in the way of the bundle; give another folder.")
-    try:
-        if old.is_dir() and not folder.exists():
-            old.rename(folder)  # a process was killed between the two moves below
-        others = [path for path in folder.iterdir() if path.name not in (*FILES, HASHES)] if folder.is_dir() else []
-        if others and not (folder / RECIPE).is_file():
-            raise BadModel(
-                f"{folder}: this folder holds {others[0].name} and no bundle; give a new folder, so that nothing of it is "
-                "lost."
-            )
-        for stale in (partial, old):
-            shutil.rmtree(stale, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        for path in others:
-            if path.is_dir() and not path.is_symlink():
-                shutil.copytree(path, partial / path.name, symlinks=True)
-            else:
-                shutil.copy2(path, partial / path.name, follow_symlinks=False)
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
-    except OSError as error:
+    others = [path for path in folder.iterdir() if path.name not in (*FILES, HASHES)]
+    if others and not (folder / RECIPE).is_file():
         raise BadModel(
-            f"{folder}: the bundle could not be written ({error}); what was there before still stands; free some space, or "
-            "give another folder."
-        ) from error
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+            f"{folder}: this folder holds {others[0].name} and no bundle; give a new folder, so that nothing of it is lost."
+        )
+    return others
 
 
 def _put(path: Path, text: str) -> None:

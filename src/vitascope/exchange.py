@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from vitascope.checkpoints.export import (
 )
 from vitascope.errors import BadModel
 from vitascope.recipe import Recipe
+from vitascope.swapping import in_place_of
 from vitascope.tensors import agree, fill, header, read, write
 from vitascope.text import TOKENIZER, ClipText, Words
 
@@ -44,7 +43,7 @@ def to_diffusers(system: System, folder: Path, *, replace: bool = False) -> None
     replace: put it in the place of an earlier export. Raises BadModel where the folder exists, holds something else, cannot be
     written, or where diffusers' classes have no such form.
     """
-    with _new(folder, replace) as partial:
+    with in_place_of(folder, "the export", lambda there: _free(there, replace)) as partial:
         write_diffusers(partial, system.recipe, system.codec, system.diffusion.net.state_dict())
         put(partial / OURS / RECIPE, system.recipe.json())
         put(partial / OURS / TOKENIZER, system.text.words.json())
@@ -179,37 +178,10 @@ def _narrow(value: Tensor) -> Tensor:
     return small if value.is_floating_point() and torch.equal(small.to(value.dtype), value) else value
 
 
-@contextmanager
-def _new(folder: Path, replace: bool) -> Iterator[Path]:
-    """A folder to fill, which gets its name once it is whole; what had the name before stands until then."""
-    folder = folder.resolve()
-    partial, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("partial", "old"))
-    try:
-        if old.is_dir() and not folder.exists():
-            old.rename(folder)  # a process was killed between the two moves below
-        _free(folder, replace)
-        for stale in (partial, old):
-            shutil.rmtree(stale, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
-    except OSError as error:
-        raise BadModel(
-            f"{folder}: it could not be written ({error}); what was there before still stands; free some space, or give "
-            "another folder."
-        ) from error
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _free(folder: Path, replace: bool) -> None:
+def _free(folder: Path, replace: bool) -> Sequence[Path]:
+    """Nothing comes along from an earlier export. Raises BadModel where another may not be put."""
     if not folder.exists():
-        return
+        return ()
     if not folder.is_dir():
         raise BadModel(f"{folder}: a file of this name is in the way; give another folder.")
     held: Sequence[Path] = sorted(folder.iterdir())
@@ -219,3 +191,4 @@ def _free(folder: Path, replace: bool) -> None:
         )
     if held and not replace:
         raise BadModel(f"{folder}: there is an export already; add --force to replace it, or give another folder.")
+    return ()
