@@ -127,6 +127,16 @@ def test_a_sheet_shows_a_film_a_line_with_seeds_from_zero(vitascope: Run, toy: P
     assert vitascope("sheet", "prompts.txt", "--model", toy).code == 2, "an older sheet stays"
 
 
+def test_a_sheet_shows_each_prompt_with_as_many_seeds_as_are_asked_for(vitascope: Run, toy: Path) -> None:
+    Path("p.txt").write_text("a red ball\nthe sea\n", encoding="utf-8")
+    told = vitascope("sheet", "p.txt", "--model", toy, "--seeds", "3", "--steps", "1", "--strip", "1")
+    assert told.code == 0
+    shots = [record["shot"] for record in record_of("p.png")["sheet"]]
+    assert [(shot["prompt"], shot["seed"]) for shot in shots] == [
+        (prompt, seed) for prompt in ("a red ball", "the sea") for seed in range(3)
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "flags", "says"),
     [
@@ -136,6 +146,8 @@ def test_a_sheet_shows_a_film_a_line_with_seeds_from_zero(vitascope: Run, toy: P
         (b"a ball\n" * 1001, [], "1001 prompts"),
         (b"a ball\n", ["--output", "a.mp4"], "end the name in .png"),
         (b"a ball\n", ["--columns", "0"], "1 to 100"),
+        (b"a ball\n", ["--seeds", "0"], "--seeds '0': it is a whole number from 1 to 1000"),
+        (b"a ball\n" * 300, ["--seeds", "4"], "300 prompts with 4 seeds each are 1,200 films"),
         (b"a ball\n", ["--steps", "0"], "steps 0"),
         (b"a ball\n" + b"x" * 20_000, [], "20,000 characters"),
     ],

@@ -13,7 +13,6 @@ import torch
 from vitascope.data.clips import to_pixels
 from vitascope.errors import BadModel
 from vitascope.evaluation.lessons import (
-    MIRRORED,
     Lessons,
     degraded,
     examine,
@@ -29,6 +28,7 @@ from vitascope.evaluation.probe import ENOUGH, Probe, ProbeConfig, Schooling
 from vitascope.evaluation.streams import Seen, coordinates, matched, moments_of
 from vitascope.recipe import ClipShape
 from vitascope.storybook import ATTRIBUTES, WORLDS, scene
+from vitascope.storybook.worlds import MIRRORED
 
 TINY = ProbeConfig(
     frames=5,
@@ -254,6 +254,18 @@ def test_a_mirrored_scene_exchanges_left_and_right_only() -> None:
             expected = " ".join(sides.get(word, word) for word in value.split())
             assert turned == (expected if name in ("action", "camera") else value)
     assert {MIRRORED[MIRRORED[value]] for value in MIRRORED} == set(MIRRORED)
+
+
+@torch.no_grad()
+def test_a_film_and_its_mirror_image_are_read_alike_by_any_probe() -> None:
+    config = replace(TINY, attributes=WORLDS["whole"].values)
+    probe = Probe(config)
+    for head in probe.heads.values():
+        head.weight.mul_(50)  # so that films differ in more than the head's bias
+    shown = torch.randint(0, 256, (24, config.frames, config.height, config.width, 3), dtype=torch.uint8)
+    read, turned = probe.read(shown), probe.read(shown.flip(3))
+    assert turned == [{name: MIRRORED.get(value, value) for name, value in film.items()} for film in read]
+    assert turned != read, "no side was told in any film"
 
 
 def test_degraded_films_are_the_same_films_less_sharp() -> None:

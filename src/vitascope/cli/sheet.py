@@ -16,7 +16,7 @@ from vitascope.errors import BadPrompt
 from vitascope.media import check_output, filmstrip, local_path, sheet, write
 from vitascope.shot import Shot
 
-MOST_LINES = 1000
+MOST_FILMS = 1000
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,16 @@ class Command:
     Nothing is chosen: the picture shows what comes. It carries the prompts and seeds, which `vitascope inspect` tells.
 
     vitascope sheet prompts.txt --output sheet.png
+
+    vitascope sheet prompts.txt --seeds 4 --columns 2 --output four-of-each.png
     """
 
     prompts: tyro.conf.Positional[Annotated[str, word("FILE")]]
     """A text file with a prompt a line; empty lines and lines that begin with # are left out."""
     output: File = None
     """Where to, .png; named after the file of prompts if not given."""
+    seeds: Whole = None
+    """Each prompt with so many seeds, from 0 on; if not given once, with its place in the file as the seed."""
     columns: Whole = None
     """How many films side by side; 3 if not given."""
     strip: Whole = None
@@ -54,7 +58,7 @@ class Command:
 
 def run(command: Command) -> None:
     """Makes the films one by one, then the picture."""
-    shots = [asked(command, prompt, seed) for seed, prompt in enumerate(prompts_in(local_path(command.prompts)))]
+    shots = shots_of(command, prompts_in(local_path(command.prompts)))
     columns, strip = whole("--columns", command.columns, 3, 100), whole("--strip", command.strip, 4, 100)
     device = chosen_device(command.device)
     path = Path(command.output) if command.output else Path(Path(command.prompts).stem + ".png")
@@ -90,6 +94,23 @@ def asked(command: Command, prompt: str, seed: int) -> Shot:
     return Shot.model_validate({"prompt": prompt, "seed": seed, **said})
 
 
+def shots_of(command: Command, prompts: list[str]) -> list[Shot]:
+    """Each prompt with its own seed, or with as many as the command asks for.
+
+    Raises:
+        BadCommand: when that is more than a picture holds.
+    """
+    if command.seeds is None:
+        return [asked(command, prompt, seed) for seed, prompt in enumerate(prompts)]
+    seeds = whole("--seeds", command.seeds, 1, MOST_FILMS)
+    if len(prompts) * seeds > MOST_FILMS:
+        raise BadCommand(
+            f"--seeds {seeds}: {len(prompts)} prompts with {seeds} seeds each are {len(prompts) * seeds:,} films; a sheet holds "
+            f"{MOST_FILMS:,} at the most."
+        )
+    return [asked(command, prompt, seed) for prompt in prompts for seed in range(seeds)]
+
+
 def prompts_in(path: Path) -> list[str]:
     """The prompts in a text file.
 
@@ -103,6 +124,6 @@ def prompts_in(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise BadPrompt(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8 text.") from None
     prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not 1 <= len(prompts) <= MOST_LINES:
-        raise BadPrompt(f"{path}: there are {len(prompts)} prompts in it; write from 1 to {MOST_LINES}, one a line.")
+    if not 1 <= len(prompts) <= MOST_FILMS:
+        raise BadPrompt(f"{path}: there are {len(prompts)} prompts in it; write from 1 to {MOST_FILMS}, one a line.")
     return prompts

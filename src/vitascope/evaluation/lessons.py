@@ -23,20 +23,13 @@ from vitascope.recipe import StageSettings
 from vitascope.storybook import Scene, render, scene
 from vitascope.storybook.motion import pose, times
 from vitascope.storybook.views import camera, cast, on_screen, view
+from vitascope.storybook.worlds import MIRRORED
 from vitascope.training.loop import State, train
 
 STEPS = 2000
 LOOKING = 0.2  # the weight of where the subject is beside what is asked for
 FOLLOWING = 4.0  # the weight of how the camera moved
 HELD_OUT = 2000
-MIRRORED = {
-    "moves left": "moves right",
-    "moves right": "moves left",
-    "pans left": "pans right",
-    "pans right": "pans left",
-    "left of": "right of",
-    "right of": "left of",
-}
 
 
 class Lesson(NamedTuple):

@@ -286,6 +286,18 @@ WORLDS = {"first": FIRST, "whole": WHOLE}
 ATTRIBUTES = FIRST.values
 """Every attribute of the first world and its values."""
 
+MIRRORED = {
+    "left": "right",
+    "right": "left",
+    "moves left": "moves right",
+    "moves right": "moves left",
+    "pans left": "pans right",
+    "pans right": "pans left",
+    "left of": "right of",
+    "right of": "left of",
+}
+"""What values become when left and right are exchanged; all others stay."""
+
 
 def world_of(name: str) -> World:
     """The world of this name. Raises ValueError for an unknown one."""
