@@ -243,10 +243,13 @@ class Recipe(_Part):
     def upon(name_or_path: str, base: Recipe) -> tuple[Recipe, tuple[str, ...]]:
         """A recipe that goes on from `base`: what it leaves out is as there. Beside it the stages that it names itself.
 
+        Whether a network is compiled is not taken over: that is for long runs, and for machines with a compiler.
+
         Raises BadRecipe.
         """
         table = _table(name_or_path)
-        whole = _laid_over(base.model_dump(mode="json", exclude={"name"}), table)
+        known = base.model_dump(mode="json", exclude={"name": True, "stages": {stage: {"compile"} for stage in STAGES}})
+        whole = _laid_over(known, table)
         named = table.get("stages")
         stages = tuple(stage for stage in STAGES if stage in named) if isinstance(named, dict) else ()
         return Recipe.of(whole, f"recipe {name_or_path}"), stages
