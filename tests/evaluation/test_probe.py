@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from vitascope.data.clips import to_pixels
 from vitascope.errors import BadModel
@@ -261,6 +262,7 @@ def test_a_film_and_its_mirror_image_are_read_alike_by_any_probe() -> None:
     config = replace(TINY, attributes=WORLDS["whole"].values)
     probe = Probe(config)
     for head in probe.heads.values():
+        assert isinstance(head, nn.Linear)
         head.weight.mul_(50)  # so that films differ in more than the head's bias
     shown = torch.randint(0, 256, (24, config.frames, config.height, config.width, 3), dtype=torch.uint8)
     read, turned = probe.read(shown), probe.read(shown.flip(3))
