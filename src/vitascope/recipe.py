@@ -134,7 +134,7 @@ class StageSettings(_Part):
     autocast: bool = True
     compile: bool = False
     """Whether the network is compiled first (torch.compile), once for the shape of a batch (diffusion). It takes a minute or
-    two and, on a CPU, a C++ compiler; then each step of a transformer of 6 million weights takes about three quarters of its
+    two and, on a CPU, a C++ compiler; then each step of a transformer of 6 million weights takes about four fifths of its
     time."""
     dropout: float = Field(default=0.1, ge=0, le=1)
     """The share of captions that are replaced by the empty one (Ho & Salimans 2022, arXiv:2207.12598)."""
