@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vitascope.errors import BadShot
 from vitascope.models.vae import VAE, VAEConfig
+from vitascope.precision import bf16
 from vitascope.tiling import joined, packed, unpacked
 
 
@@ -156,7 +157,7 @@ class VideoCodec(nn.Module):
         return latent_shape(self.config, frames, height, width, patch)
 
     def _cast(self, x: Tensor) -> torch.autocast:
-        return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.autocast)
+        return bf16(x.device.type, self.autocast)
 
 
 def latent_shape(

@@ -15,6 +15,7 @@ from vitascope.physics.field import Field, leaf
 from vitascope.physics.noise import Noise
 from vitascope.physics.prediction import Prediction, row
 from vitascope.physics.schedule import Schedule, spread
+from vitascope.precision import bf16
 
 
 class Density(Protocol):
@@ -112,7 +113,7 @@ class Diffusion(nn.Module):
             x = torch.cat((first.to(x), x[:, :, 1:]), dim=2)
             clock = clock[:, None].repeat(1, x.shape[2])
             clock[:, 0] = float(self.clock(0.0))
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+        with bf16(x.device.type, self.autocast):
             return self.net(x, clock, **condition).to(x.dtype)
 
 

@@ -99,7 +99,7 @@ class Engine:
             engine = Engine(wan_system.load(path, place, parts=parts, dtype=dtype, offload=offload, watch=watch))
             engine.rows, engine.codec.tile = rows, tile
             return engine
-        # bf16 matrix products are several times faster on every device; the state of the walk stays float32.
+        # bf16 where that is fast (`precision.has_bf16`); the state of the walk stays float32.
         engine = Engine(system.to(place).settle(autocast=True), path)
         engine.codec.tile = tile
         return engine

@@ -98,8 +98,8 @@ def planned(command: Command, shot: Shot, device: str) -> Plan:
     full = shot.filled(defaults)
     place = choose_device(device)
     named = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-    bundled = sizes.stored is not None  # a bundle computes in bf16, as the engine has it
-    dtype = named[command.dtype] if command.dtype else torch.bfloat16 if bundled else best_dtype(place)
+    bundled = sizes.stored is not None
+    dtype = named[command.dtype] if command.dtype else best_dtype(place)
     guided = not full.scale.constant or full.scale.start != 1.0
     begins = command.begins or sizes.image is not None
     ask = Ask(

@@ -19,6 +19,7 @@ from vitascope.models.attention import attend
 from vitascope.models.dit import Block, DiTConfig
 from vitascope.models.vae import ResidualBlock, VAEConfig
 from vitascope.planning.sizes import Sizes
+from vitascope.precision import has_bf16
 
 Clock = Callable[[], float]
 
@@ -235,16 +236,10 @@ def _copying(timer: _Timer) -> float:
 def best_dtype(device: torch.device) -> torch.dtype:
     """In which the device computes its matrix products fastest: bf16 where it has that, else fp16, on an old CPU fp32."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if has_bf16("cuda") else torch.float16
     if device.type == "mps":
         return torch.float16
-    a = torch.full((512, 512), 0.1)
-    taken = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        b = a.to(dtype)
-        _ = b @ b
-        taken[dtype] = _Timer(device, time.perf_counter).seconds(lambda b=b: b @ b)
-    return torch.bfloat16 if taken[torch.bfloat16] < 1.5 * taken[torch.float32] else torch.float32
+    return torch.bfloat16 if has_bf16(device.type) else torch.float32
 
 
 def memory_of_process() -> int:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 
 from vitascope.physics.noise import Noise, key
+from vitascope.precision import bf16
 from vitascope.recipe import StageSettings
 from vitascope.training.loop import State, Task
 from vitascope.training.preview import averaged
@@ -34,6 +35,6 @@ def held_out_loss(task: Measured, settings: StageSettings, count: int, state: St
     with averaged(state):
         for step in range(batches):
             noise = Noise(tuple(key(seed, f"held out {row}", step) for row in range(settings.batch)))
-            with torch.autocast(kind, dtype=torch.bfloat16, enabled=settings.autocast):
+            with bf16(kind, settings.autocast):
                 total += float(task.loss(task.batch(step), noise=noise, step=step)[0])
     return total / batches

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vitascope.errors import BadRun
 from vitascope.physics.noise import Noise, key
+from vitascope.precision import bf16
 from vitascope.recipe import StageSettings
 from vitascope.training.optim import Average, Optimizer, clip_gradients, trainable
 
@@ -98,7 +99,7 @@ def train(
         step = state.step
         task.model.train()
         noise = Noise(tuple(key(seed, f"row {row}", step) for row in range(settings.batch)))
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=settings.autocast):
+        with bf16(kind, settings.autocast):
             loss, figures = task.loss(batch, noise=noise, step=step)
         loss.backward()
         gradient = clip_gradients(parameters, settings.clip)

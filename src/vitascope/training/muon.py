@@ -11,15 +11,18 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from vitascope.precision import has_bf16
+
 # The quintic of Jordan et al., tuned so that five rounds bring singular values of 0.001..1 into about 0.7..1.2.
 A, B, C = 3.4445, -4.7750, 2.0315
 ROUNDS = 5
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """[m n] with its singular values moved close to 1, by Newton and Schulz's iteration in bf16."""
+    """[m n] with its singular values moved close to 1, by Newton and Schulz's iteration, in bf16 where that is fast."""
     wide = matrix.shape[0] <= matrix.shape[1]
-    x = (matrix if wide else matrix.T).bfloat16()
+    x = matrix if wide else matrix.T
+    x = x.bfloat16() if has_bf16(x.device.type) else x.float()
     x = x / (x.norm() + 1e-7)
     for _ in range(ROUNDS):
         gram = x @ x.T

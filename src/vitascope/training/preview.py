@@ -13,6 +13,7 @@ from vitascope.bundle import System
 from vitascope.data.clips import to_pixels
 from vitascope.engine import Engine, to_bytes
 from vitascope.media import Video, sheet
+from vitascope.precision import bf16
 from vitascope.shot import Shot
 from vitascope.training.loop import State, Task
 from vitascope.training.tasks import CodecTask, DiffusionTask
@@ -58,7 +59,7 @@ def samples(system: System, prompts: Sequence[str]) -> list[Tensor]:
 def _reconstructions(task: CodecTask) -> list[Tensor]:
     clips = torch.stack([task.clips.pixels(i) for i in range(min(4, len(task.clips)))])
     video = to_pixels(clips).to(task.device)
-    with torch.no_grad(), torch.autocast(video.device.type, dtype=torch.bfloat16, enabled=task.settings.autocast):
+    with torch.no_grad(), bf16(video.device.type, task.settings.autocast):
         decoded = task.model.reconstruct(video)[0].float()
     return [row for pair in zip(clips, to_bytes(decoded)) for row in pair]
 

@@ -29,6 +29,7 @@ from vitascope.errors import BadRecipe, BadRun, nearest
 from vitascope.finding import find
 from vitascope.media.fitting import Measure
 from vitascope.physics.noise import key
+from vitascope.precision import bf16
 from vitascope.recipe import STAGES, Recipe, StageSettings
 from vitascope.text import Words
 from vitascope.training import checkpoint
@@ -374,7 +375,7 @@ def _whiten(run: Run) -> None:
     rows = [range(first, min(first + 8, count)) for first in range(0, count, 8)]
     chunks = []
     kind, autocast = torch.device(run.device).type, run.settings("codec").autocast
-    with torch.no_grad(), torch.autocast(kind, dtype=torch.bfloat16, enabled=autocast):
+    with torch.no_grad(), bf16(kind, autocast):
         for indices in rows:
             pixels = to_pixels(torch.stack([clips.pixels(i) for i in indices]).to(run.device))
             chunks.append(codec.vae.encode(pixels).float())
