@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vitascope import precision
 from vitascope.diffusion import Diffusion, thousandfold
 from vitascope.models.clip import CLIPConfig
 from vitascope.models.dit import DiT, DiTConfig
@@ -145,7 +146,8 @@ def test_guidance_takes_one_call_of_the_network_whatever_the_prompts_lengths(neg
     assert (one - two).abs().max() > 1e-2
 
 
-def test_autocast_stays_within_the_network() -> None:
+def test_autocast_stays_within_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda kind: True)
     system, text = small()
     x, condition = torch.randn(1, 2, 2, 4, 4), text(["a ball"])
     exact = system.field(condition)(x, 0.5)
@@ -186,6 +188,31 @@ def test_a_given_first_frame_is_seen_clean_and_not_asked_for() -> None:
     clock[:, 0] = 0
     error = (system.net(x, clock, **condition) - (eps - x0)).square()[0, :, 1:].mean()
     torch.testing.assert_close(one[0], error)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_errors_count_more_in_focus_where_noise_does_not_hide_it(begun: bool) -> None:
+    system, x0, condition = with_frames()
+    noise, rows = Noise((3, 4)), torch.tensor([begun, False])
+    plain = system.loss(x0, condition, noise=noise, begun=rows)
+    nothing = system.loss(x0, condition, noise=noise, begun=rows, focus=torch.zeros(2, 3, 4, 4))
+    everywhere = system.loss(x0, condition, noise=noise, begun=rows, focus=torch.ones(2, 3, 4, 4))
+    torch.testing.assert_close(nothing, plain)
+    torch.testing.assert_close(everywhere, plain)
+    corner = torch.zeros(2, 3, 4, 4)
+    corner[0, 2, 0, 1] = 5.0
+    seen = system.loss(x0, condition, noise=noise, begun=rows, focus=corner)
+    torch.testing.assert_close(seen[1], plain[1])
+    # By hand: 1 + 5 (1 - t^4) there, and 1 at every other place that is asked for.
+    eps = noise.like("eps", 0, x0)
+    t = system.density.at(noise.uniform("t", 0))
+    x, clock = system.schedule.noised(x0, eps, t), 1000 * t[:, None].repeat(1, 3)
+    if begun:
+        x[0, :, 0], clock[0, 0] = x0[0, :, 0], 0
+    error = (system.net(x, clock, **condition) - (eps - x0)).square().mean(1)[0, int(begun) :]
+    weight = torch.ones_like(error)
+    weight[-1, 0, 1] += 5.0 * (1 - float(t[0]) ** 4)
+    torch.testing.assert_close(seen[0], (weight * error).sum() / weight.sum())
 
 
 @pytest.mark.parametrize("solver", ["euler", "unipc", "heun", "ddpm", "dpmpp_2m"])

@@ -90,9 +90,12 @@ def test_parameters_are_those_of_the_published_files() -> None:
     assert shape("wan-14b").text.parameters == 5_680_910_336
 
 
+@pytest.mark.parametrize("places", [False, True])
 @pytest.mark.parametrize("codec", [VAEConfig(base=16), TALL])
-def test_parameters_are_those_of_our_modules(codec: VAEConfig) -> None:
-    network = DiTConfig(width=48, heads=2, layers=3, ffn=80, text_width=24, image_width=20, image_tokens=5)
+def test_parameters_are_those_of_our_modules(codec: VAEConfig, places: bool) -> None:
+    network = DiTConfig(
+        width=48, heads=2, layers=3, ffn=80, text_width=24, image_width=20, image_tokens=5, places=places
+    )
     with torch.device("meta"):
         modules = DiT(network), VAE(codec)
     counts = [sum(p.numel() for p in module.parameters()) for module in modules]

@@ -81,12 +81,15 @@ class Diffusion(nn.Module):
         noise: Noise,
         index: int = 0,
         begun: Tensor | None = None,
+        focus: Tensor | None = None,
     ) -> Tensor:
         """The mean square error of each sample's prediction, [b], at a time from the density.
 
         x0 [b c t h w] are whitened latents; eps and t of row r depend on `noise.seeds[r]` and `index` alone.
         For the velocity this is flow matching (Lipman et al. 2023, arXiv:2210.02747, eq. 9). begun [b] bool: rows whose
         first latent frame is given: the network sees it clean, at a clock of its own, and is asked of the others alone.
+        focus [b t h w]: how much more than elsewhere errors count at a place, times 1 - t^4: where noise still hides what is
+        where, the weight would draw it into places where it is not.
         """
         eps = noise.like("eps", index, x0)
         t = self.density.at(noise.uniform("t", index))
@@ -94,16 +97,18 @@ class Diffusion(nn.Module):
         a, b = row(self.schedule.at(t), self.predicts)
         target = spread(a, x0) * x0 + spread(b, x0) * eps
         clock = torch.as_tensor(self.clock(t)).to(x.device)
-        if begun is None or not bool(begun.any()):
-            predicted = self.net(x, clock, **condition)
-            return (predicted.to(target.dtype) - target).square().flatten(1).mean(1)
-        begun = begun.to(x.device)
-        x = torch.cat((torch.where(begun.view(-1, 1, 1, 1, 1), x0[:, :, :1], x[:, :, :1]), x[:, :, 1:]), dim=2)
-        clock = clock[:, None].repeat(1, x.shape[2])
-        clock[:, 0] = torch.where(begun, torch.as_tensor(self.clock(0.0)).to(clock), clock[:, 0])
-        errors = (self.net(x, clock, **condition).to(target.dtype) - target).square().mean(dim=(1, 3, 4))
-        later = errors[:, 1:].mean(1) if errors.shape[1] > 1 else torch.zeros_like(errors[:, 0])
-        return torch.where(begun, later, errors.mean(1))
+        weight = x.new_ones(x.shape[0], *x.shape[2:])
+        if focus is not None:
+            weight = weight + focus.to(weight) * (1 - t**4).to(weight).view(-1, 1, 1, 1)
+        if begun is not None and bool(begun.any()):
+            begun = begun.to(x.device)
+            x = torch.cat((torch.where(begun.view(-1, 1, 1, 1, 1), x0[:, :, :1], x[:, :, :1]), x[:, :, 1:]), dim=2)
+            clock = clock[:, None].repeat(1, x.shape[2])
+            clock[:, 0] = torch.where(begun, torch.as_tensor(self.clock(0.0)).to(clock), clock[:, 0])
+            weight[:, 0] *= ~begun.view(-1, 1, 1)
+        errors = (self.net(x, clock, **condition).to(target.dtype) - target).square().mean(1)
+        total = weight.flatten(1).sum(1).clamp_min(1e-12)  # 0 for a single frame that is given
+        return (weight * errors).flatten(1).sum(1) / total
 
     @torch.no_grad()
     def _predict(self, x: Tensor, t: float, *, first: Tensor | None = None, **condition: Tensor) -> Tensor:

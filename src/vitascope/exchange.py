@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitascope import bundle
 from vitascope.bundle import CODEC, LARGEST_TEXT, NETWORK, RECIPE, TEXT, System
@@ -17,6 +17,7 @@ from vitascope.checkpoints.export import (
     AUTOENCODER,
     AUTOENCODER_CONFIG,
     INDEX,
+    PLACES,
     TRANSFORMER,
     autoencoder_names,
     configs,
@@ -25,6 +26,7 @@ from vitascope.checkpoints.export import (
     write_diffusers,
 )
 from vitascope.errors import BadModel
+from vitascope.models.dit import places
 from vitascope.recipe import Recipe
 from vitascope.swapping import in_place_of
 from vitascope.tensors import agree, fill, header, read, write
@@ -32,6 +34,9 @@ from vitascope.text import TOKENIZER, ClipText, Words
 
 OURS = "vitascope"
 """The folder in an exported one for what diffusers has no place for: recipe, tokeniser, text tower."""
+
+_PLACES = f"{OURS}/places.safetensors"
+"""What tells the network's tokens their places, which diffusers' class has no tensor for; only where it is told them."""
 
 _FILES = {CODEC: AUTOENCODER, NETWORK: TRANSFORMER, TEXT: f"{OURS}/{TEXT}"}
 """Where the tensors of a bundle's file are in an exported folder."""
@@ -49,6 +54,8 @@ def to_diffusers(system: System, folder: Path, *, replace: bool = False) -> None
         put(partial / OURS / TOKENIZER, system.text.words.json())
         tower = {name: _narrow(value) for name, value in system.text.clip.state_dict().items()}
         write(partial / OURS / TEXT, tower)
+        if system.recipe.network.places:
+            write(partial / _PLACES, {PLACES: system.diffusion.net.state_dict()[PLACES]})
 
 
 def from_diffusers(folder: Path) -> System:
@@ -60,6 +67,8 @@ def from_diffusers(folder: Path) -> System:
     mean, std = _whitening(folder / AUTOENCODER_CONFIG, recipe.codec.z)
     _as_described(folder, configs(recipe, mean, std))
     names: dict[str, dict[str, str]] = {}
+    if recipe.network.places:
+        _agreed_places(folder, recipe)
     for file, shapes in bundle.outline(recipe, words).items():
         names[file] = _names(file, recipe, shapes)
         found = {name: entry.shape for name, entry in header(folder / _FILES[file]).items()}
@@ -72,6 +81,8 @@ def from_diffusers(folder: Path) -> System:
         tensors = _renamed(read(path), names[file])
         if file == CODEC:
             tensors |= {"mean": torch.tensor(mean), "std": torch.tensor(std)}
+        if file == NETWORK and recipe.network.places:
+            tensors |= read(folder / _PLACES)
         fill(module, tensors, origin=str(path))
     return system
 
@@ -87,6 +98,29 @@ def text_tower(folder: str | Path) -> ClipText:
         text = ClipText(recipe.text, words)
     fill(text.clip, read(path), origin=str(path))
     return text.eval().requires_grad_(False)
+
+
+def places_told(folder: str | Path) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    """A forward hook for the patch embedding of diffusers' transformer: it adds what tells tokens their places. Raises BadModel."""
+    folder = Path(folder)
+    recipe, _ = _described(folder)
+    if not recipe.network.places:
+        raise BadModel(f"{folder}: its network is told of no places; leave the hook out.")
+    _agreed_places(folder, recipe)
+    weight = read(folder / _PLACES)[PLACES]
+
+    def told(module: nn.Module, given: Any, tokens: Tensor) -> Tensor:
+        table = places((tokens.shape[2], tokens.shape[3], tokens.shape[4]), tokens.device) @ weight.to(tokens.device).T
+        return tokens + table.T.unflatten(1, tokens.shape[2:]).to(tokens)
+
+    return told
+
+
+def _agreed_places(folder: Path, recipe: Recipe) -> None:
+    """Raise BadModel where the file of places does not hold the tensor that the recipe describes."""
+    path = folder / _PLACES
+    shape = (recipe.network.width, recipe.network.place_width)
+    agree({PLACES: shape}, {name: entry.shape for name, entry in header(path).items()}, origin=str(path))
 
 
 def rounded(system: System, folder: Path) -> list[str]:

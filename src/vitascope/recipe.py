@@ -140,6 +140,9 @@ class StageSettings(_Part):
     """The share of captions that are replaced by the empty one (Ho & Salimans 2022, arXiv:2207.12598)."""
     first: float = Field(default=0.0, ge=0, le=1)
     """The share of clips of which the network is given the first frame, so that films can begin from a picture (diffusion)."""
+    focus: float = Field(default=0.0, ge=0)
+    """How much more than elsewhere errors count where the storybook's subjects are, which are small beside what surrounds
+    them (diffusion); see `Diffusion.loss`."""
     plain: float = Field(default=0.0, ge=0, le=1)
     """The share of captions in the one canonical form, which says everything in the same words and order: what a word
     means is found sooner there, and the others are then learned beside it (diffusion)."""

@@ -36,11 +36,16 @@ with warnings.catch_warnings():
     from diffusers.pipelines.wan.pipeline_wan import WanPipeline
 
 PROMPTS = ("a red ball bounces across a snowfield at dusk", "a boat")
-PLAIN = {
-    "codec": {"residual": False, "patch": 1, "mults": [1, 2, 4], "decoder_base": 12, "temporal": [False, True]},
-    "network": {"cross_norm": False, "eps": 1e-5, "heads": 2},
+FORMS: dict[str, dict[str, dict[str, Any]]] = {
+    "tiny": {},
+    "plain": {
+        "codec": {"residual": False, "patch": 1, "mults": [1, 2, 4], "decoder_base": 12, "temporal": [False, True]},
+        "network": {"cross_norm": False, "eps": 1e-5, "heads": 2},
+    },
+    "places": {"network": {"places": True}},
 }
-"""Where the tiny recipe may be otherwise: Wan 2.1's plain autoencoder, with two frames to a latent one; another transformer."""
+"""Where the tiny recipe may be otherwise: Wan 2.1's plain autoencoder, with two frames to a latent one, and another transformer;
+a transformer that is told of places, for which diffusers' class has no tensor."""
 CONFIGS = (export.INDEX, export.SCHEDULER, export.TRANSFORMER_CONFIG, export.AUTOENCODER_CONFIG)
 
 
@@ -63,10 +68,10 @@ def grown(recipe: Recipe) -> System:
     return system
 
 
-@pytest.fixture(scope="module", params=["tiny", "plain"])
+@pytest.fixture(scope="module", params=FORMS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     table = Recipe.read("tiny").model_dump(mode="json")
-    for part, changes in PLAIN.items() if request.param == "plain" else ():
+    for part, changes in FORMS[request.param].items():
         table[part] |= changes
     home = tmp_path_factory.mktemp(request.param)
     bundle.save(home / "bundle", grown(Recipe.of(table)))
@@ -130,8 +135,14 @@ def piped(folder: Path, system: System, prompt: str, latents: Tensor, steps: int
 
 def pipeline(folder: Path) -> Any:
     pipe = WanPipeline.from_pretrained(folder, text_encoder=None, tokenizer=None)
+    told_places(folder, pipe.transformer)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def told_places(folder: Path, transformer: Any) -> None:
+    if exchange.is_export(folder) and json.loads((folder / exchange.OURS / RECIPE).read_text())["network"]["places"]:
+        transformer.patch_embedding.register_forward_hook(exchange.places_told(folder))
 
 
 def start(system: System, rows: int) -> Tensor:
@@ -159,6 +170,7 @@ def test_its_transformer_loads_it_and_says_the_same(made: Made) -> None:
     found: Any = WanTransformer3DModel.from_pretrained(made.folder / "transformer", output_loading_info=True)
     other, loaded = found
     assert not any(loaded.values()), loaded
+    told_places(made.folder, other)
     x, context = start(made.system, 1), made.system.text(PROMPTS[:1])["context"]
     for clock in (1.0, 640.0, 999.0):
         ours = made.system.diffusion.net(x, torch.tensor([clock]), context=context)

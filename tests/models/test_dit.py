@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from vitascope.models.dit import DiT, DiTConfig
+from vitascope.models.dit import DiT, DiTConfig, places
 from vitascope.models.layers import patchify, sinusoid, unpatchify
 
 with warnings.catch_warnings():
@@ -274,6 +275,59 @@ def test_precision_islands() -> None:
 
 
 @torch.no_grad()
+def told_places(seed: int = 0) -> DiT:
+    """A network that is told of places, every parameter drawn."""
+    torch.manual_seed(seed)
+    model = DiT(
+        DiTConfig(width=32, heads=2, layers=2, ffn=48, in_channels=4, out_channels=4, text_width=8, places=True)
+    )
+    randomise(model)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_only_places_tell_one_side_from_the_other() -> None:
+    """Where all tokens are alike, distances say nothing: whatever is asked, the answer is the same everywhere."""
+    model = told_places()
+    x = draw(1, 4, 1, 1, 1).expand(1, 4, 3, 6, 10)  # alike within a patch, too
+    context, clock = draw(1, 5, 8, seed=1), torch.tensor([990.0])
+
+    def sides() -> Tensor:
+        said = model(x, clock, context=context).unflatten(3, (3, 2)).unflatten(5, (5, 2))  # [b c t h 2 w 2]
+        return said.movedim(4, 5).flatten(5)  # [b c t h w 4]
+
+    said = sides()
+    for axis in (2, 3, 4):
+        assert (said.select(axis, 0) - said.select(axis, -1)).abs().mean() > 1e-2
+    model.place_embedding.weight.zero_()
+    alike = sides()
+    torch.testing.assert_close(alike, alike[:, :, :1, :1, :1].expand_as(alike), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_a_network_that_learned_without_places_goes_on_unchanged() -> None:
+    model = told_places()
+    before = DiT(replace(model.config, places=False)).eval()
+    weights = {name: value for name, value in model.state_dict().items() if name != "place_embedding.weight"}
+    before.load_state_dict(weights)
+    model.load_state_dict(weights | {"place_embedding.weight": DiT(model.config).place_embedding.weight})
+    x, clock, context = draw(2, 4, 3, 4, 6), torch.tensor([10.0, 900.0]), draw(2, 5, 8, seed=1)
+    assert torch.equal(model(x, clock, context=context), before(x, clock, context=context))
+
+
+def test_places_are_measured_from_edge_to_edge() -> None:
+    waves = places((1, 4, 7), torch.device("cpu")).view(4, 7, 3, 6)  # [h w, axis, waves]
+    time, down, across = waves.unbind(2)
+    assert torch.equal(time, time[:1, :1].expand_as(time))
+    assert torch.equal(down, down[:, :1].expand_as(down))
+    assert torch.equal(across, across[:1].expand_as(across))
+    torch.testing.assert_close(across[0, :, :3], -across[0, :, :3].flip(0), atol=1e-6, rtol=0)  # the sines
+    torch.testing.assert_close(across[0, :, 3:], across[0, :, 3:].flip(0), atol=1e-6, rtol=0)
+    assert bool((across[0, :, 0].diff() > 0).all())
+    wide = places((1, 4, 21), torch.device("cpu")).view(4, 21, 3, 6)
+    torch.testing.assert_close(wide[:, 1::3], waves, atol=1e-6, rtol=0)  # a larger picture has the same middles
+
+
 def test_patches() -> None:
     """The patch embedding is a convolution; the head's order, c fastest, is its own."""
     conv = nn.Conv3d(3, 8, (1, 2, 2), (1, 2, 2), bias=False)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from vitascope.storybook import DURATION, Scene, camera, cast, pixels, render, scene, track, tracks
+from vitascope.storybook import DURATION, Scene, camera, cast, pixels, presence, render, scene, track, tracks
 from vitascope.storybook.motion import breadth, pose, radius, span, times
 from vitascope.storybook.views import on_screen
 
@@ -112,3 +112,18 @@ def test_the_camera_holds_or_follows():
         assert {round(by.sees(0.3, 0.0)[0], 9) for by in views} == {0.3}
         assert abs(views[-1].shift(0.35) - views[0].shift(0.35)) > 0.2
         assert (views[-1].shift(0.35) - views[0].shift(0.35)) * (views[-1].shift(1.35) - views[0].shift(1.35)) < 0
+
+
+def test_presence_is_where_a_subject_of_another_colour_changes_the_picture():
+    """With a still camera and without, alone and several: what changes with the colour lies where somebody is said to be."""
+    asked = {"subject": "ball", "action": "moves right", "place": "desert", "light": "day", "weather": "clear"}
+    for number, camera_ in itertools.product(("one", "three"), ("still", "pans left", "zooms in", "tilts up")):
+        made = dataclasses.replace(next(whole(1, **asked, colour="red", camera=camera_)), count=number)
+        other = dataclasses.replace(made, colour="blue")
+        films = render([made, other], frames=5, height=96, width=160).int()
+        changed = (films[0] - films[1]).abs().amax(-1) > 24
+        there = presence(made, 5, 12, 20)
+        fine = there.repeat_interleave(8, 1).repeat_interleave(8, 2)
+        assert changed.sum() > 300
+        assert (changed & fine).sum() >= 0.97 * changed.sum(), (number, camera_)
+        assert there.float().mean() < 0.3

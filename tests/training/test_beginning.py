@@ -110,6 +110,19 @@ def test_what_is_not_trained_keeps_the_weights_of_the_bundle(base: Path, tmp_pat
     assert Engine.load(made, "cpu").generate(Shot(prompt="a red ball", seed=1)).frames.shape == (5, 32, 64, 3)
 
 
+def test_a_network_may_be_told_of_places_from_then_on(base: Path, tmp_path: Path) -> None:
+    recipe = brief(tmp_path / "r.toml", "diffusion", head="[network]\nplaces = true\n", steps=1)
+    made = train_recipe(recipe, tmp_path / "run", start=str(base))
+    network, before = bundle.load(made).diffusion.net, bundle.load(base).diffusion.net
+    added = network.state_dict().keys() - before.state_dict().keys()
+    assert added == {"place_embedding.weight"}
+    assert network.get_parameter("place_embedding.weight").any()
+    # The other way is refused: what was learned beside places would be lost.
+    without = brief(tmp_path / "w.toml", "diffusion", head="[network]\nplaces = false\n", steps=1)
+    with pytest.raises(BadRecipe, match=r"network\.places is False in the recipe and True in"):
+        train_recipe(without, tmp_path / "other", start=str(made))
+
+
 def test_what_is_trained_begins_with_the_weights_of_the_bundle(base: Path, tmp_path: Path) -> None:
     still = brief(tmp_path / "r.toml", "codec", "clip", "diffusion", steps=1)
     Path(still).write_text(Path(still).read_text().replace("lr = 1e-3", "lr = 1e-30"))

@@ -19,7 +19,7 @@ from vitascope.physics.noise import Noise
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
 from vitascope.recipe import StageSettings
-from vitascope.storybook import caption, plain
+from vitascope.storybook import caption, plain, presence
 from vitascope.training import checkpoint
 from vitascope.training.loop import Report, State, _batches, train
 from vitascope.training.muon import Muon
@@ -316,6 +316,29 @@ def test_that_share_of_captions_is_dropped_and_the_rest_are_true(tmp_path: Path,
         for prompt, index, epoch in zip(task.batch(step)[1], indices, epochs):
             assert prompt in ("", caption(clips.scene(index), epoch))
     assert task.batch(3)[1] == task.batch(3)[1]
+
+
+class Latent:
+    """Latents of 1 + 2 frames that are not looked at."""
+
+    def batch(self, indices: list[int]) -> Tensor:
+        return torch.zeros(len(indices), 2, 3, 6, 10)
+
+
+def test_the_focus_is_where_subjects_are_in_any_of_a_latent_frames_frames(tmp_path: Path) -> None:
+    clips = story_clips(tmp_path / "clips.u8", Source(seed=1, count=8, frames=9, height=16, width=16))
+    diffusion = Diffusion(nn.Identity(), Linear(), "velocity", LogitNormal())
+    task = DiffusionTask(diffusion, Fixed(), clips, Latent(), settings(batch=4, clips=8, focus=3.0), seed=2)  # type: ignore[arg-type]
+    focus = task.batch(5).focus
+    assert focus is not None
+    assert focus.shape == (4, 3, 6, 10)
+    for row, index in enumerate(task.order.at(5)[0]):
+        there = presence(clips.scene(index), 9, 6, 10)
+        for frame, group in enumerate((there[:1], there[1:5], there[5:])):
+            assert torch.equal(focus[row, frame], 3.0 * group.amax(0))
+    assert 0 < focus.mean() < 1.5
+    plainly = DiffusionTask(diffusion, Fixed(), clips, Latent(), settings(batch=4, clips=8), seed=2)  # type: ignore[arg-type]
+    assert plainly.batch(5).focus is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

@@ -31,6 +31,8 @@ INDEX, SCHEDULER = "model_index.json", "scheduler/scheduler_config.json"
 TRANSFORMER, TRANSFORMER_CONFIG = "transformer/diffusion_pytorch_model.safetensors", "transformer/config.json"
 AUTOENCODER, AUTOENCODER_CONFIG = "vae/diffusion_pytorch_model.safetensors", "vae/config.json"
 README = "README.md"
+PLACES = "place_embedding.weight"
+"""The one tensor of a `DiT` for which Wan's transformer has no place."""
 
 CLASSES = "0.35.0"
 """The release of diffusers that brought the autoencoder's residual form; the files say that they are of it."""
@@ -114,8 +116,8 @@ def _of(name: str) -> dict[str, Any]:
 
 
 def transformer_names(ours: Iterable[str]) -> dict[str, str]:
-    """What each tensor of a `DiT` is called in `TRANSFORMER`."""
-    return {name: _theirs(names.TRANSFORMER, name) for name in ours}
+    """What each tensor of a `DiT` is called in `TRANSFORMER`; Wan's transformer has no place for what tells tokens theirs."""
+    return {name: _theirs(names.TRANSFORMER, name) for name in ours if name != PLACES}
 
 
 def autoencoder_names(ours: Iterable[str], config: VAEConfig) -> dict[str, str]:
@@ -176,6 +178,8 @@ def readme(recipe: Recipe) -> str:
         size=f"height={height}, width={width}, num_frames={video.frames}",
         steps=defaults.steps,
         scale=f"{guidance.start},{beyond}",
+        imported="places_told, text_tower" if recipe.network.places else "text_tower",
+        told=_TOLD if recipe.network.places else "",
         fps=f"{video.fps:g}",
     )
 
@@ -183,6 +187,10 @@ def readme(recipe: Recipe) -> str:
 def _up(number: int, unit: int) -> int:
     return -(-number // unit) * unit
 
+
+_TOLD = """\
+pipe.transformer.patch_embedding.register_forward_hook(places_told("."))  # which diffusers' class has no tensor for
+"""
 
 _README = """\
 # {name}, for diffusers
@@ -196,10 +204,10 @@ import torch
 from diffusers import WanPipeline
 
 from vitascope import Noise, Video
-from vitascope.exchange import text_tower
+from vitascope.exchange import {imported}
 
 pipe = WanPipeline.from_pretrained(".", text_encoder=None, tokenizer=None)
-text = text_tower(".")
+{told}text = text_tower(".")
 with torch.no_grad():
     prompt, negative = (text([words])["context"] for words in ("a red ball bounces across a snowfield at dusk", ""))
 film = pipe(

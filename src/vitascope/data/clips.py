@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vitascope.data.rendering import Job, drawn_in_order
 from vitascope.errors import BadRun
-from vitascope.storybook import Scene, caption, plain, scene
+from vitascope.storybook import Scene, caption, plain, presence, scene
 from vitascope.storybook.scenes import Split
 from vitascope.storybook.worlds import DEFAULT
 
@@ -70,6 +70,10 @@ class Clips(Protocol):
         """The caption of clip `index` that says the most."""
         ...
 
+    def presence(self, index: int, height: int, width: int) -> Tensor | None:
+        """Where its subjects are in clip `index`, bool [t h w] over a grid laid on each frame; None where nobody knows."""
+        ...
+
 
 @dataclass(frozen=True)
 class Source:
@@ -110,6 +114,10 @@ class StoryClips:
     def plain(self, index: int) -> str:
         """The canonical caption of clip `index`."""
         return plain(self.scene(index))
+
+    def presence(self, index: int, height: int, width: int) -> Tensor:
+        """Where the subjects of clip `index` are, by their exact tracks."""
+        return presence(self.scene(index), self.source.frames, height, width)
 
     def view(self, index: int) -> Pixels:
         """Clip `index` on disk, uint8 [t h w c]."""

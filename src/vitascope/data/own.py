@@ -96,6 +96,9 @@ class OwnClips:
         """The same caption."""
         return self.captions[index]
 
+    def presence(self, index: int, height: int, width: int) -> None:
+        """None: nobody knows where in somebody's film its subjects are."""
+
 
 @dataclass(frozen=True)
 class Own:

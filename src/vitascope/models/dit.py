@@ -6,6 +6,7 @@ shifts by a table of its own (adaLN-single; PixArt-alpha, Chen et al. 2023, arXi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,9 @@ from vitascope.models.layers import (
     wide,
     wide_linear,
 )
+
+WAVES = 3
+"""Waves along each axis of a film that tell a token its place."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class DiTConfig:
     eps: float = 1e-6
     qk_norm: bool = True
     cross_norm: bool = True
+    places: bool = False
+    """Whether tokens are told where in the film they are; rotary positions tell only how far they are from each other."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -54,9 +60,33 @@ class DiTConfig:
         if self.image_tokens is not None and self.image_width is None:
             raise ValueError("DiTConfig: image_tokens needs image_width, got None")
 
+    @property
+    def place_width(self) -> int:
+        """Numbers that tell a token its place: a sine and a cosine of each wave along three axes, or none."""
+        return 6 * WAVES if self.places else 0
+
 
 Given = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]
 """What all blocks are told beside their tokens: time, context, mask, image, rotary table, as `Block.forward` has them."""
+
+
+def places(grid: tuple[int, int, int], device: torch.device) -> Tensor:
+    """Where the tokens of a grid are in their film, as waves, [l 6 * WAVES]: tokens in the order (t, h, w), w fastest.
+
+    Along each axis u goes from -1 to 1 between the film's edges, whatever its size, and the waves are sin(k pi u / 2) and
+    cos(k pi u / 2) for k = 1, 2, 3: the first sine alone tells one side from the other. At t = 1 all tokens look alike, and
+    attention that knows nothing but distances cannot tell a film's left from its right, or its beginning from its end.
+    """
+    turns = torch.arange(1, WAVES + 1, dtype=torch.float32, device=device) * (math.pi / 2)
+    axes = []
+    for n in grid:
+        u = (torch.arange(n, dtype=torch.float32, device=device) + 0.5) * (2 / n) - 1
+        angle = u[:, None] * turns
+        axes.append(torch.cat((angle.sin(), angle.cos()), dim=1))
+    t, h, w = axes
+    shape = (*grid, 2 * WAVES)
+    joined = (t[:, None, None].expand(shape), h[None, :, None].expand(shape), w[None, None].expand(shape))
+    return torch.cat(joined, dim=-1).flatten(0, 2)
 
 
 def embed_patches(x: Tensor, embedding: nn.Conv3d) -> Tensor:
@@ -167,6 +197,8 @@ class DiT(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), WideLinear(d, 6 * d))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.head = Head(config)
+        if config.places:
+            self.place_embedding = WideLinear(config.place_width, d, bias=False)
         if config.image_width is not None:
             self.img_emb = ImageEmbedding(config.image_width, d, config.image_tokens)
         if self.patch_embedding.weight.device.type != "meta":
@@ -182,7 +214,10 @@ class DiT(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if self.config.places:  # silent, so that a network that learned without goes on from what it knows
+            nn.init.zeros_(self.place_embedding.weight)
         nn.init.xavier_uniform_(self.patch_embedding.weight.flatten(1))
         assert self.patch_embedding.bias is not None
         nn.init.zeros_(self.patch_embedding.bias)
@@ -225,6 +260,10 @@ class DiT(nn.Module):
             h = block(h, *given)
         return self._end(h, time, grid)
 
+    def embed_places(self, grid: tuple[int, int, int]) -> Tensor:
+        """What is added to the tokens of a grid for their places, [l d] in float32 at least."""
+        return self.place_embedding(places(grid, self.place_embedding.weight.device))
+
     def _begin(
         self,
         x: Tensor,
@@ -242,6 +281,8 @@ class DiT(nn.Module):
         pt, ph, pw = config.patch
         grid = (x.shape[2] // pt, x.shape[3] // ph, x.shape[4] // pw)
         h = embed_patches(x, self.patch_embedding)
+        if config.places:
+            h = h + self.embed_places(grid)
         rotary = rotary_table(grid, config.width // config.heads, x.device)
         if clock.ndim == 1:
             clock = clock[:, None]

@@ -84,6 +84,7 @@ class Sizes:
         total += d * config.text_width + d + d * d + d
         total += d * config.freq_width + d + d * d + d + 6 * (d * d + d)
         total += (d + 1) * patch * config.out_channels + 2 * d
+        total += config.place_width * d
         if config.image_width is not None:
             w = config.image_width
             total += 2 * w + w * w + w + d * w + d + 2 * d + (config.image_tokens or 0) * w

@@ -8,7 +8,7 @@ from vitascope.storybook.pixels import render
 from vitascope.storybook.scenes import Scene, scene
 from vitascope.storybook.sheet import sheet
 from vitascope.storybook.tour import tour
-from vitascope.storybook.views import Track, camera, cast, track, tracks
+from vitascope.storybook.views import Track, camera, cast, presence, track, tracks
 from vitascope.storybook.worlds import ATTRIBUTES, WORLDS, withheld
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "caption",
     "cast",
     "plain",
+    "presence",
     "render",
     "said",
     "scene",

@@ -143,6 +143,23 @@ def tracks(scene: Scene, frames: int) -> tuple[Track, ...]:
     return tuple(_track(scene, [pose(each, t) for t in times(frames)], views) for each in cast(scene))
 
 
+def presence(scene: Scene, frames: int, height: int, width: int) -> Tensor:
+    """Whether anyone of the cast is there: bool [t h w] over a grid laid on the frame, a cell being as near to a centre as the
+    bounding circle and half a cell reach."""
+    seen = view(height, width)
+    x = (torch.arange(width) + 0.5 - width / 2) / seen.scale
+    y = (height / 2 - torch.arange(height) - 0.5) / seen.scale
+    found = torch.zeros(frames, height, width, dtype=torch.bool)
+    for frame, moment in enumerate(times(frames)):
+        by = camera(scene, moment)
+        for each in cast(scene):
+            at = pose(each, moment)
+            across, up = on_screen(scene, at, by)
+            reach = at.size * by.zoom + 0.5 / seen.scale
+            found[frame] |= (x - across).square() + (y - up).square()[:, None] <= reach**2
+    return found
+
+
 def track(scene: Scene, frames: int) -> Track:
     """Where the subject is at each of `frames` frames."""
     return tracks(scene, frames)[0]

@@ -21,6 +21,9 @@ FITTING = ("text", "codec", "network")
 ROWS = "token_embedding.weight"
 """The tensor of the text tower that has a row for each word."""
 
+PLACES = "place_embedding.weight"
+"""The tensor with which a network that learned without them begins to be told of places: of zeros, so nothing changes yet."""
+
 
 def complete(recipe: Recipe, words: Words | None = None) -> Recipe:
     """The recipe with the number of its words: those of the storybook, unless others are given."""
@@ -49,7 +52,8 @@ def described(recipe: str, base: Path | None, name: str | None = None) -> tuple[
     for table in FITTING:
         wanted, there = dataclasses.asdict(getattr(found, table)), dataclasses.asdict(getattr(before, table))
         for entry, value in wanted.items():
-            if value != there[entry] and entry != "vocab":
+            grown = entry == "vocab" or ((table, entry) == ("network", "places") and value)
+            if value != there[entry] and not grown:
                 raise BadRecipe(
                     f"recipe {recipe} from {name or base}: {table}.{entry} is {value!r} in the recipe and {there[entry]!r} in "
                     "the bundle, so its weights do not fit; leave the entry out of the recipe, or begin without --from."
@@ -80,5 +84,7 @@ def begun(recipe: Recipe, base: Path) -> System:
         for key_, value in known.items():
             if key_ == ROWS and len(value) < len(own[key_]):
                 known[key_] = torch.cat((value, own[key_][len(value) :]))
+        if PLACES in own and PLACES not in known:
+            known[PLACES] = own[PLACES]
         module.load_state_dict(known)
     return system

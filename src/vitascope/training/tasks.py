@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -127,6 +128,14 @@ class ClipTask:
         return loss, {"top1": float(hits), "scale": float(clip.scale.detach())}
 
 
+class Lot(NamedTuple):
+    """Latents [b c t h w], a caption each, and how much more errors count at each of their places [b t h w], or None."""
+
+    latents: Tensor
+    prompts: list[str]
+    focus: Tensor | None
+
+
 class DiffusionTask:
     """Flow matching on cached latents, under captions, a share of which is dropped so that guidance has its other end."""
 
@@ -146,8 +155,8 @@ class DiffusionTask:
         self.order = Order(seed, len(clips), settings.batch)
         self.seed = seed
 
-    def batch(self, step: int) -> tuple[Tensor, list[str]]:
-        """Latents [b c t h w] and a caption each, the empty one for the dropped."""
+    def batch(self, step: int) -> Lot:
+        """The clips of a step; the caption of some is the empty one."""
         indices, epochs = self.order.at(step)
         prompts = captions(self.clips, indices, epochs)
         for row, index in enumerate(indices):
@@ -155,19 +164,32 @@ class DiffusionTask:
                 prompts[row] = ""
             elif self._happens("plain", row, step, self.settings.plain):
                 prompts[row] = self.clips.plain(index)
-        return self.latents.batch(indices).to(self.device), prompts
+        latents = self.latents.batch(indices).to(self.device)
+        return Lot(latents, prompts, self._focus(indices, latents.shape[2:]) if self.settings.focus else None)
+
+    def _focus(self, indices: Sequence[int], shape: Sequence[int]) -> Tensor:
+        """How much more errors count at each place [b t h w] of latents: the recipe's `focus` where subjects are."""
+        frames, height, width = shape
+        weights = torch.zeros(len(indices), *shape)
+        for row, index in enumerate(indices):
+            there = self.clips.presence(index, height, width)
+            if there is not None:  # in any of the frames that one of the latent's is made of
+                weights[row, 0] = there[0]
+                if frames > 1:
+                    weights[row, 1:] = there[1:].unflatten(0, (frames - 1, -1)).any(1)
+        return self.settings.focus * weights.to(self.device)
 
     def _happens(self, what: str, row: int, step: int, share: float) -> bool:
         return key(self.seed, f"{what} {row}", step) / 2**63 < share
 
-    def loss(self, batch: tuple[Tensor, list[str]], *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
-        x0, prompts = batch
+    def loss(self, batch: Lot, *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
+        x0, prompts, focus = batch
         with torch.no_grad():
             condition = self.text(prompts)
         if self.settings.compile:
             condition = filled(condition, self.text.config.text_length)
         begun = [self._happens("first", row, step, self.settings.first) for row in range(len(prompts))]
-        losses = self.diffusion.loss(x0, condition, noise=noise, begun=torch.tensor(begun))
+        losses = self.diffusion.loss(x0, condition, noise=noise, begun=torch.tensor(begun), focus=focus)
         return losses.mean(), {}
 
 
