@@ -152,3 +152,14 @@ def test_a_film_that_is_left_half_way_leaves_all_parts_where_they_wait(offload: 
     hook.remove()
     assert torch.equal(torch.cat(list(engine.film(shot).chunks)), whole)
     assert [was == now for was, now in zip(before, places(), strict=True)].count(False) == 0
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_without_a_dtype_it_is_the_one_that_is_fast_here(
+    fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitascope.planning.machine.has_bf16", lambda kind: fast)
+    packed = twins.official(twin("t2v", head=128, heads=1), tmp_path / "model")
+    engine = Engine.load(packed.root, "cpu")
+    weight = engine.diffusion.net.state_dict()["blocks.0.self_attn.q.weight"]
+    assert weight.dtype == (torch.bfloat16 if fast else torch.float32)

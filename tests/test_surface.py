@@ -26,7 +26,7 @@ SIGNATURES = """
     Diffusion.field(self, condition: Mapping[str, Tensor], first: Tensor | None = None) -> Field
     Diffusion.beginning(self, field: Field, first: Tensor, frames: int) -> Field
     Diffusion.loss(self, x0: Tensor, condition: Mapping[str, Tensor], *, noise: Noise, index: int = 0, begun: Tensor | None = None, focus: Tensor | None = None) -> Tensor
-    Engine.load(name_or_path: str | Path | None = None, device: str = auto, *, parts: Mapping[str, Path] | None = None, dtype: str = bfloat16, offload: str = none, tile: int | None = None, shot: Shot | None = None, given: Collection[str] | None = None, watch: Watch | None = None) -> Engine
+    Engine.load(name_or_path: str | Path | None = None, device: str = auto, *, parts: Mapping[str, Path] | None = None, dtype: str | None = None, offload: str = none, tile: int | None = None, shot: Shot | None = None, given: Collection[str] | None = None, watch: Watch | None = None) -> Engine
     Engine.attach(self, loras: Sequence[tuple[Path, float]]) -> list[str]
     Engine.prepare(self, shot: Shot, given: Given | None = None) -> Shot
     Engine.latent_shape(self, shot: Shot) -> tuple[int, ...]

@@ -29,7 +29,7 @@ from vitascope.physics.guidance import guide
 from vitascope.physics.noise import Noise
 from vitascope.physics.solvers import SOLVERS, Step
 from vitascope.physics.times import shifted
-from vitascope.planning import TILE, Ask, Sizes, activations, free_memory
+from vitascope.planning import TILE, Ask, Sizes, activations, best_dtype, free_memory
 from vitascope.presets import PRESETS, start
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
@@ -67,7 +67,7 @@ class Engine:
         device: str = "auto",
         *,
         parts: Mapping[str, Path] | None = None,
-        dtype: str = "bfloat16",
+        dtype: str | None = None,
         offload: str = "none",
         tile: int | None = None,
         shot: Shot | None = None,
@@ -80,9 +80,9 @@ class Engine:
         tile: pixels of a side of the tiles in which frames are decoded (`VideoCodec.tile`); None: whole, or as "auto" says.
 
         parts, dtype and offload are for Wan models: files of other parts by their flags (`checkpoints.layout.FLAGS`), what
-        weights are multiplied in, and where they wait: an `Offload`, or "auto", the fastest way in which `shot` fits into this
-        machine. given: what a film will be given, by the names of `Given`, so that what does not go with the model is refused
-        before any weights are read. Raises BadModel, and BadShot where a film does not fit, in memory or to the model.
+        weights are multiplied in (None: what is fastest on the device), and where they wait: an `Offload`, or "auto", the
+        fastest way in which `shot` fits into this machine. given: what a film will be given, by the names of `Given`, so that
+        what does not go with the model is refused before any weights are read. Raises BadModel, and BadShot where a film does not fit, in memory or to the model.
         """
         path, place = located(name_or_path), choose_device(device)
         if path.is_dir() and ((path / bundle.RECIPE).is_file() or not any(path.iterdir())):
@@ -90,7 +90,7 @@ class Engine:
         elif path.is_dir() and exchange.is_export(path):
             system = exchange.from_diffusers(path)
         else:
-            rows = None
+            rows, dtype = None, dtype or str(best_dtype(place)).removeprefix("torch.")
             if given is not None:
                 wan_system.ensure_given(look(path, parts), path.name, given)
             if offload == "auto":

@@ -89,7 +89,7 @@ class Command:
     image_encoder: File = None
     """Its image encoder, likewise."""
     dtype: Text = None
-    """What a Wan model computes in: bfloat16, float16 or float32."""
+    """What a Wan model computes in: bfloat16, float16 or float32; what is fastest on the device if not given."""
     offload: Text = None
     """Where the weights of a Wan model wait: none, component, block or disk; the fastest that fits if not given."""
     tile: Whole = None
@@ -128,7 +128,7 @@ def run(command: Command) -> None:
             command.model or _model_of(record),
             device,
             parts=parts(command),
-            dtype=command.dtype or str(record.get("dtype", "bfloat16")),
+            dtype=command.dtype or (str(record["dtype"]) if "dtype" in record else None),
             offload=command.offload or "auto",
             tile=tile,
             shot=shot,
