@@ -82,7 +82,9 @@ class Engine:
         parts, dtype and offload are for Wan models: files of other parts by their flags (`checkpoints.layout.FLAGS`), what
         weights are multiplied in (None: what is fastest on the device), and where they wait: an `Offload`, or "auto", the
         fastest way in which `shot` fits into this machine. given: what a film will be given, by the names of `Given`, so that
-        what does not go with the model is refused before any weights are read. Raises BadModel, and BadShot where a film does not fit, in memory or to the model.
+        what does not go with the model is refused before any weights are read.
+
+        Raises BadModel, and BadShot where a film does not fit, in memory or to the model.
         """
         path, place = located(name_or_path), choose_device(device)
         if path.is_dir() and ((path / bundle.RECIPE).is_file() or not any(path.iterdir())):
