@@ -199,9 +199,9 @@ def test_an_engine_takes_the_tiles_of_its_plan(wan: Path, tmp_path: Path, monkey
     ample = wan_system.planned(wan, cpu, None, "bfloat16", shot)
     assert (ample.offload, ample.tile) == ("none", None)
     monkeypatch.setattr(wan_system, "here", lambda device: Machine(device, ample.together, ample.together))
-    engine = Engine.load(wan, "cpu", offload="auto", shot=shot)
+    engine = Engine.load(wan, "cpu", dtype="bfloat16", offload="auto", shot=shot)
     assert engine.codec.tile == TILE
-    assert Engine.load(wan, "cpu", offload="auto", shot=shot, tile=128).codec.tile == 128
+    assert Engine.load(wan, "cpu", dtype="bfloat16", offload="auto", shot=shot, tile=128).codec.tile == 128
     needs = [memory(engine.system.sizes, shot, rows=2, tile=tile) for tile in (None, TILE)]
     assert needs[1] < needs[0]
     monkeypatch.setattr(vitascope.engine, "free_memory", lambda device: needs[1])

@@ -28,6 +28,7 @@ from vitascope.models.outline import outlined
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
 from vitascope.planning import Sizes, of_clip
+from vitascope.precision import has_bf16
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
 from vitascope.swapping import in_place_of
@@ -72,7 +73,12 @@ class System:
     @property
     def sizes(self) -> Sizes:
         """What it is made of, in numbers."""
-        return sizes(self.recipe)
+        return sizes(self.recipe, 2 if self.dtype == "bfloat16" else 4)
+
+    @property
+    def dtype(self) -> str:
+        """What matrix products are computed in."""
+        return "bfloat16" if self.diffusion.autocast and has_bf16(self.device.type) else "float32"
 
     @property
     def takes(self) -> frozenset[str]:
@@ -112,16 +118,16 @@ class System:
         return self
 
     def settle(self, *, autocast: bool) -> System:
-        """Ready to make films: no gradients, matrix products in bf16 where `autocast` says so."""
+        """Ready to make films: no gradients, matrix products in bf16 where `autocast` says so and it is fast."""
         for module in self.parts().values():
             module.eval().requires_grad_(False)
         self.codec.autocast = self.diffusion.autocast = autocast
         return self
 
 
-def sizes(recipe: Recipe) -> Sizes:
-    """What a recipe's system is made of, in numbers, for whoever plans."""
-    return of_clip(recipe.name, recipe.network, recipe.codec, recipe.text)
+def sizes(recipe: Recipe, codec_bytes: int) -> Sizes:
+    """What a recipe's system is made of, in numbers, for whoever plans; codec_bytes: of a number in its codec."""
+    return of_clip(recipe.name, recipe.network, recipe.codec, recipe.text, codec_bytes)
 
 
 def build(recipe: Recipe, words: Words) -> System:

@@ -198,10 +198,10 @@ class Engine:
         self.latent_shape(full)
         # Our models that begin with a picture keep it clean at a clock of its own; Wan's are told of it in channels.
         own_clock = given is not None and given.image is not None and self.system.kind == "t2v"
-        sizes, tile = self.system.sizes, self.codec.tile
-        need, free = memory(sizes, full, own_clock, rows=1, tile=tile), free_memory(self.device)
+        tile = self.codec.tile
+        need, free = self._memory(full, own_clock, 1, tile), free_memory(self.device)
         if free is not None and need > free:
-            less = tile is None and memory(sizes, full, own_clock, rows=1, tile=TILE) <= free
+            less = tile is None and self._memory(full, own_clock, 1, TILE) <= free
             raise BadShot(
                 f"{full.frames} frames of {full.width}x{full.height}: this takes about {need / 2**30:.1f} GiB of memory and "
                 f"{free / 2**30:.1f} GiB are free; ask for fewer frames or a smaller picture"
@@ -279,9 +279,12 @@ class Engine:
         """How many rows the network gets at once: one where `count` of them do not fit into memory; None: all."""
         if self.rows is not None:
             return self.rows
-        sizes, tile = self.system.sizes, self.codec.tile
-        need, free = memory(sizes, shot, guides.first is not None, rows=count, tile=tile), free_memory(self.device)
+        need, free = self._memory(shot, guides.first is not None, count, self.codec.tile), free_memory(self.device)
         return None if free is None or need <= free else 1
+
+    def _memory(self, shot: Shot, own_clock: bool, rows: int, tile: int | None) -> int:
+        width = getattr(torch, self.system.dtype).itemsize
+        return memory(self.system.sizes, shot, own_clock, rows, tile, width)
 
     def _told(self, prompts: Sequence[str], guides: Guides) -> dict[str, Tensor]:
         told = {name: value.to(self.device) for name, value in self.text(prompts).items()}
@@ -321,7 +324,7 @@ class Engine:
             "shot": shot.told,
         }
         made |= {"tile": tile} if tile is not None and tile < max(size) else {}
-        return made | ({"dtype": self.system.dtype} if isinstance(self.system, WanSystem) else {})
+        return made | {"dtype": self.system.dtype}
 
     def film(self, shot: Shot, watch: Watch | None = None, given: Given | None = None) -> Film:
         """The film of a prepared shot, made as its frames are asked for; `watch` hears of each step and of each chunk.
@@ -397,14 +400,17 @@ def read_loras(loras: Sequence[tuple[Path, float]]) -> list[tuple[Lora, float]]:
     return [(Lora.read(file, origin=file.origin, metadata=file.metadata), strength) for file, strength in files]
 
 
-def memory(sizes: Sizes, shot: Shot, own_clock: bool = False, rows: int = 2, tile: int | None = None) -> int:
+def memory(
+    sizes: Sizes, shot: Shot, own_clock: bool = False, rows: int = 2, tile: int | None = None, bytes_: int = 2
+) -> int:
     """A forecast, in bytes, of what making a prepared shot takes at its peak, weights apart.
 
     Guided rows of tokens through the network, or the codec's fullest chunk, of whole frames or of a tile, whichever is more;
-    and the film itself, as bytes. own_clock: the first latent frame is given, and has a clock of its own.
+    and the film itself, as bytes. own_clock: the first latent frame is given, and has a clock of its own. bytes_: of a number
+    that the network computes in.
     """
     frames, height, width = (_known(shot, name) for name in ("frames", "height", "width"))
-    need = activations(sizes, Ask(frames, height, width, own_clock=own_clock), rows=rows, tile=tile)
+    need = activations(sizes, Ask(frames, height, width, own_clock=own_clock), rows=rows, tile=tile, bytes_=bytes_)
     return max(need["walk"], need["decode"] + need["tiles"]) + need["film"]
 
 

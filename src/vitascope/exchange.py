@@ -17,7 +17,6 @@ from vitascope.checkpoints.export import (
     AUTOENCODER,
     AUTOENCODER_CONFIG,
     INDEX,
-    PLACES,
     TRANSFORMER,
     autoencoder_names,
     configs,
@@ -26,7 +25,7 @@ from vitascope.checkpoints.export import (
     write_diffusers,
 )
 from vitascope.errors import BadModel
-from vitascope.models.dit import places
+from vitascope.models.dit import PLACES, places
 from vitascope.recipe import Recipe
 from vitascope.swapping import in_place_of
 from vitascope.tensors import agree, fill, header, read, write
@@ -35,7 +34,7 @@ from vitascope.text import TOKENIZER, ClipText, Words
 OURS = "vitascope"
 """The folder in an exported one for what diffusers has no place for: recipe, tokeniser, text tower."""
 
-_PLACES = f"{OURS}/places.safetensors"
+_PLACES_FILE = f"{OURS}/places.safetensors"
 """What tells the network's tokens their places, which diffusers' class has no tensor for; only where it is told them."""
 
 _FILES = {CODEC: AUTOENCODER, NETWORK: TRANSFORMER, TEXT: f"{OURS}/{TEXT}"}
@@ -55,7 +54,7 @@ def to_diffusers(system: System, folder: Path, *, replace: bool = False) -> None
         tower = {name: _narrow(value) for name, value in system.text.clip.state_dict().items()}
         write(partial / OURS / TEXT, tower)
         if system.recipe.network.places:
-            write(partial / _PLACES, {PLACES: system.diffusion.net.state_dict()[PLACES]})
+            write(partial / _PLACES_FILE, {PLACES: system.diffusion.net.state_dict()[PLACES]})
 
 
 def from_diffusers(folder: Path) -> System:
@@ -67,8 +66,7 @@ def from_diffusers(folder: Path) -> System:
     mean, std = _whitening(folder / AUTOENCODER_CONFIG, recipe.codec.z)
     _as_described(folder, configs(recipe, mean, std))
     names: dict[str, dict[str, str]] = {}
-    if recipe.network.places:
-        _agreed_places(folder, recipe)
+    told = _places(folder, recipe) if recipe.network.places else {}
     for file, shapes in bundle.outline(recipe, words).items():
         names[file] = _names(file, recipe, shapes)
         found = {name: entry.shape for name, entry in header(folder / _FILES[file]).items()}
@@ -81,8 +79,8 @@ def from_diffusers(folder: Path) -> System:
         tensors = _renamed(read(path), names[file])
         if file == CODEC:
             tensors |= {"mean": torch.tensor(mean), "std": torch.tensor(std)}
-        if file == NETWORK and recipe.network.places:
-            tensors |= read(folder / _PLACES)
+        if file == NETWORK:
+            tensors |= told
         fill(module, tensors, origin=str(path))
     return system
 
@@ -101,13 +99,15 @@ def text_tower(folder: str | Path) -> ClipText:
 
 
 def places_told(folder: str | Path) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-    """A forward hook for the patch embedding of diffusers' transformer: it adds what tells tokens their places. Raises BadModel."""
+    """A forward hook for the patch embedding of diffusers' transformer, which adds what tells tokens their places.
+
+    Raises BadModel.
+    """
     folder = Path(folder)
     recipe, _ = _described(folder)
     if not recipe.network.places:
         raise BadModel(f"{folder}: its network is told of no places; leave the hook out.")
-    _agreed_places(folder, recipe)
-    weight = read(folder / _PLACES)[PLACES]
+    weight = _places(folder, recipe)[PLACES]
 
     def told(module: nn.Module, given: Any, tokens: Tensor) -> Tensor:
         table = places((tokens.shape[2], tokens.shape[3], tokens.shape[4]), tokens.device) @ weight.to(tokens.device).T
@@ -116,11 +116,15 @@ def places_told(folder: str | Path) -> Callable[[nn.Module, Any, Tensor], Tensor
     return told
 
 
-def _agreed_places(folder: Path, recipe: Recipe) -> None:
-    """Raise BadModel where the file of places does not hold the tensor that the recipe describes."""
-    path = folder / _PLACES
+def _places(folder: Path, recipe: Recipe) -> dict[str, Tensor]:
+    """The tensor that tells the network's tokens their places. Raises BadModel where its file does not hold it."""
+    path = folder / _PLACES_FILE
     shape = (recipe.network.width, recipe.network.place_width)
     agree({PLACES: shape}, {name: entry.shape for name, entry in header(path).items()}, origin=str(path))
+    found = read(path)
+    if not torch.isfinite(found[PLACES]).all():
+        raise BadModel(f"{path}: the tensor {PLACES} holds numbers that are not finite; export the model again.")
+    return found
 
 
 def rounded(system: System, folder: Path) -> list[str]:

@@ -132,6 +132,7 @@ class StageSettings(_Part):
     final: float = Field(default=0.01, ge=0, le=1)
     ema: float = Field(default=0.999, ge=0, lt=1)
     autocast: bool = True
+    """Whether matrix products are in bf16, on machines that have instructions for it."""
     compile: bool = False
     """Whether the network is compiled first (torch.compile), once for the shape of a batch (diffusion). It takes a minute or
     two and, on a CPU, a C++ compiler; then each step of a transformer of 6 million weights takes about four fifths of its

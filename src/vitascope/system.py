@@ -73,6 +73,11 @@ class System(Protocol):
         ...
 
     @property
+    def dtype(self) -> str:
+        """What its network computes in: float32, bfloat16 or float16."""
+        ...
+
+    @property
     def takes(self) -> frozenset[str]:
         """What a film can be given beside words: names of `Given`."""
         ...

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from vitascope import precision
 from vitascope.planning import Machine
 
 Run = Callable[..., Any]
@@ -60,9 +61,13 @@ def test_for_a_program(vitascope: Run, large: None) -> None:
     assert told["memory"] == max(stage["weights"] + stage["activations"] for stage in told["stages"])
 
 
-def test_a_bundle_is_planned_as_it_is_run_and_timed(vitascope: Run, toy: Path) -> None:
+@pytest.mark.parametrize(("fast", "dtype"), [(True, "bf16"), (False, "fp32")])
+def test_a_bundle_is_planned_as_it_is_run_and_timed(
+    vitascope: Run, toy: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, dtype: str
+) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda kind: fast)
     told = json.loads(vitascope("plan", "--model", toy, "--device", "cpu", "--json").out)
-    assert (told["film"], told["calls"], told["offload"], told["dtype"]) == ("5 frames of 48x32", 6, "none", "bf16")
+    assert (told["film"], told["calls"], told["offload"], told["dtype"]) == ("5 frames of 48x32", 6, "none", dtype)
     assert all(stage["seconds"] > 0 for stage in told["stages"])
     assert told["memory"] < 64 << 20
 

@@ -274,7 +274,6 @@ def test_precision_islands() -> None:
     assert error(full, double) < 2e-6
 
 
-@torch.no_grad()
 def told_places(seed: int = 0) -> DiT:
     """A network that is told of places, every parameter drawn."""
     torch.manual_seed(seed)
@@ -328,6 +327,7 @@ def test_places_are_measured_from_edge_to_edge() -> None:
     torch.testing.assert_close(wide[:, 1::3], waves, atol=1e-6, rtol=0)  # a larger picture has the same middles
 
 
+@torch.no_grad()
 def test_patches() -> None:
     """The patch embedding is a convolution; the head's order, c fastest, is its own."""
     conv = nn.Conv3d(3, 8, (1, 2, 2), (1, 2, 2), bias=False)

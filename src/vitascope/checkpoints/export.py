@@ -1,7 +1,8 @@
 """Our model in the layout of diffusers: a folder that its WanPipeline loads, written without it.
 
-The transformer and the autoencoder are Wan's own, only smaller, so that every tensor has its place there, unchanged. The text
-tower has none: WanPipeline knows UMT5 alone and is handed what ours says, as the folder's README shows.
+The transformer and the autoencoder are Wan's own, only smaller, so that every tensor has its place there, unchanged, but for
+the one that tells tokens where they are: a hook adds what that says. The text tower has no place either: WanPipeline knows
+UMT5 alone and is handed what ours says, as the folder's README shows.
 
 Source: the files of Wan-AI/Wan2.1-T2V-1.3B-Diffusers, and what the classes named in them take.
 """
@@ -22,7 +23,7 @@ from torch import Tensor
 from vitascope.checkpoints import names
 from vitascope.codec import VideoCodec
 from vitascope.errors import BadModel
-from vitascope.models.dit import DiTConfig
+from vitascope.models.dit import PLACES, DiTConfig
 from vitascope.models.vae import VAEConfig
 from vitascope.recipe import Recipe
 from vitascope.shot import Guidance
@@ -31,8 +32,6 @@ INDEX, SCHEDULER = "model_index.json", "scheduler/scheduler_config.json"
 TRANSFORMER, TRANSFORMER_CONFIG = "transformer/diffusion_pytorch_model.safetensors", "transformer/config.json"
 AUTOENCODER, AUTOENCODER_CONFIG = "vae/diffusion_pytorch_model.safetensors", "vae/config.json"
 README = "README.md"
-PLACES = "place_embedding.weight"
-"""The one tensor of a `DiT` for which Wan's transformer has no place."""
 
 CLASSES = "0.35.0"
 """The release of diffusers that brought the autoencoder's residual form; the files say that they are of it."""
@@ -116,7 +115,7 @@ def _of(name: str) -> dict[str, Any]:
 
 
 def transformer_names(ours: Iterable[str]) -> dict[str, str]:
-    """What each tensor of a `DiT` is called in `TRANSFORMER`; Wan's transformer has no place for what tells tokens theirs."""
+    """What each tensor of a `DiT` is called in `TRANSFORMER`, which has none that tells tokens their places."""
     return {name: _theirs(names.TRANSFORMER, name) for name in ours if name != PLACES}
 
 
@@ -180,6 +179,7 @@ def readme(recipe: Recipe) -> str:
         scale=f"{guidance.start},{beyond}",
         imported="places_told, text_tower" if recipe.network.places else "text_tower",
         told=_TOLD if recipe.network.places else "",
+        hooked=", with the hook below, without which its films are others" if recipe.network.places else "",
         fps=f"{video.fps:g}",
     )
 
@@ -196,7 +196,7 @@ _README = """\
 # {name}, for diffusers
 
 A model of vitascope in the layout of diffusers: the transformer of Wan 2.1 and the causal autoencoder in the residual form
-of Wan 2.2, only smaller. `WanPipeline` runs it. The text tower is vitascope's own (in `vitascope/`), so what it says of a
+of Wan 2.2, only smaller. `WanPipeline` runs it{hooked}. The text tower is vitascope's own (in `vitascope/`), so what it says of a
 prompt is handed over as `prompt_embeds`. With vitascope, diffusers and transformers installed, run in this folder:
 
 ```python

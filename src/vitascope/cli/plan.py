@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,13 +93,16 @@ def planned(command: Command, shot: Shot, device: str) -> Plan:
 
     from vitascope.engine import choose_device
     from vitascope.planning import Ask, best_dtype, here, measured, plan
+    from vitascope.precision import has_bf16
 
     sizes, defaults, path = _system(command)
     full = shot.filled(defaults)
     place = choose_device(device)
     named = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
     bundled = sizes.stored is not None
-    dtype = named[command.dtype] if command.dtype else best_dtype(place)
+    own = torch.bfloat16 if has_bf16(place.type) else torch.float32  # as the engine has a bundle
+    dtype = named[command.dtype] if command.dtype else own if bundled else best_dtype(place)
+    sizes = replace(sizes, codec_bytes=dtype.itemsize) if bundled else sizes
     guided = not full.scale.constant or full.scale.start != 1.0
     begins = command.begins or sizes.image is not None
     ask = Ask(
@@ -121,7 +124,7 @@ def _system(command: Command) -> tuple[Sizes, dict[str, object], Path | None]:
     """The sizes of what is asked about, what a shot gets where it says nothing, and the network's file."""
     from vitascope import bundle
     from vitascope.engine import located
-    from vitascope.planning import SHAPE_NAMES, of_clip, shape
+    from vitascope.planning import SHAPE_NAMES, shape
 
     if command.shape is not None:
         _choice("shape", command.shape, SHAPE_NAMES)
@@ -136,8 +139,7 @@ def _system(command: Command) -> tuple[Sizes, dict[str, object], Path | None]:
         return sizes_found(found), defaults(found), opened(found.transformer).files[0]
     folder = path
     recipe, _ = bundle.described(folder)
-    sizes = of_clip(recipe.name, recipe.network, recipe.codec, recipe.text)
-    return sizes, recipe.video.model_dump() | recipe.defaults.model_dump(), folder / bundle.NETWORK
+    return bundle.sizes(recipe, 2), recipe.video.model_dump() | recipe.defaults.model_dump(), folder / bundle.NETWORK
 
 
 def _choice(flag: str, value: str | None, known: tuple[str, ...]) -> None:

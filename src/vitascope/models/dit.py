@@ -28,6 +28,8 @@ from vitascope.models.layers import (
 
 WAVES = 3
 """Waves along each axis of a film that tell a token its place."""
+PLACES = "place_embedding.weight"
+"""The one tensor for which Wan's own transformer has no name. It begins with zeros, so that nothing changes yet."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,10 @@ Given = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]
 def places(grid: tuple[int, int, int], device: torch.device) -> Tensor:
     """Where the tokens of a grid are in their film, as waves, [l 6 * WAVES]: tokens in the order (t, h, w), w fastest.
 
-    Along each axis u goes from -1 to 1 between the film's edges, whatever its size, and the waves are sin(k pi u / 2) and
-    cos(k pi u / 2) for k = 1, 2, 3: the first sine alone tells one side from the other. At t = 1 all tokens look alike, and
-    attention that knows nothing but distances cannot tell a film's left from its right, or its beginning from its end.
+    Along each axis u goes from -1 to 1 between the film's edges, whatever its size or length (a single frame is its middle),
+    and the waves are sin(k pi u / 2) and cos(k pi u / 2) for k = 1, 2, 3: the first sine alone tells one side from the other.
+    At t = 1 all tokens look alike, and attention that knows nothing but distances cannot tell a film's left from its right,
+    or its beginning from its end.
     """
     turns = torch.arange(1, WAVES + 1, dtype=torch.float32, device=device) * (math.pi / 2)
     axes = []

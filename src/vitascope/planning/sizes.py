@@ -59,9 +59,9 @@ class Sizes:
     image: Tower | None = None
     hints: int = 0
     stored: int | None = None
-    """Bytes that a weight takes where it is not what the plan's dtype says (our bundles: 4, computing in bf16)."""
+    """Bytes that a weight takes where it is not what the plan's dtype says (our bundles: 4, whatever they compute in)."""
     codec_bytes: int = 4
-    """Of a number in the codec while it computes: Wan's runs in float32, ours in bf16."""
+    """Of a number in the codec while it computes: Wan's runs in float32, ours in bf16 where that is fast."""
 
     @property
     def block_parameters(self) -> int:
@@ -117,15 +117,15 @@ class Sizes:
         return 1 + (frames - 1) // st, height // sh, width // sw
 
 
-def of_clip(name: str, network: DiTConfig, codec: VAEConfig, clip: CLIPConfig) -> Sizes:
-    """One of our bundles: the text tower of our CLIP, weights in float32."""
+def of_clip(name: str, network: DiTConfig, codec: VAEConfig, clip: CLIPConfig, codec_bytes: int) -> Sizes:
+    """One of our bundles: the text tower of our CLIP, weights in float32, a codec that computes as the network does."""
     w = clip.text_width
     extra = clip.text_length * w + 2 * w + w * clip.embed
     tower = Tower(
         w, clip.text_layers, clip.text_heads, w // clip.text_heads, clip.text_ffn or 4 * w, clip.text_length,
         vocab=clip.vocab, extra=extra,
     )  # fmt: skip
-    return Sizes(name, network, codec, tower, clip.text_length, stored=4, codec_bytes=2)
+    return Sizes(name, network, codec, tower, clip.text_length, stored=4, codec_bytes=codec_bytes)
 
 
 def _shapes() -> dict[str, Sizes]:

@@ -10,6 +10,7 @@ import torch
 from vitascope import bundle
 from vitascope.bundle import System
 from vitascope.errors import BadRecipe
+from vitascope.models.dit import PLACES
 from vitascope.physics.noise import key
 from vitascope.recipe import Recipe
 from vitascope.storybook import vocabulary
@@ -20,9 +21,6 @@ FITTING = ("text", "codec", "network")
 
 ROWS = "token_embedding.weight"
 """The tensor of the text tower that has a row for each word."""
-
-PLACES = "place_embedding.weight"
-"""The tensor with which a network that learned without them begins to be told of places: of zeros, so nothing changes yet."""
 
 
 def complete(recipe: Recipe, words: Words | None = None) -> Recipe:

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from vitascope import bundle
-from vitascope.errors import BadRun
+from vitascope.errors import BadRecipe, BadRun
 from vitascope.recipe import Recipe
 
 BEGINNING, START, RECIPE = "beginning.json", "start", "recipe.json"
@@ -61,7 +60,7 @@ def remember(folder: Path, recipe: Recipe, resume: bool, asked: Beginning, base:
                 f"{folder}: a run is there already; add --resume to go on with it, or give another --out folder."
             )
         _same_beginning(folder, asked, base)
-        if _identity(folder / RECIPE) != _identity_of(json.loads(recipe.json())):
+        if _identity(folder / RECIPE) != _identity_of(recipe):
             raise BadRun(
                 f"{folder}: the run there was started from another recipe; give another --out folder, or that recipe."
             )
@@ -121,16 +120,17 @@ def _put(path: Path, text: str) -> None:
 
 def _identity(path: Path) -> str:
     try:
-        return _identity_of(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError) as error:
+        return _identity_of(Recipe.of(json.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, BadRecipe) as error:
         raise BadRun(
             f"{path}: it cannot be read ({error}), so what is trained there is not known; give another --out folder."
         ) from error
 
 
-def _identity_of(table: dict[str, Any]) -> str:
-    # Lengths may be changed between two parts of a run; what the weights mean may not.
-    kept = {k: v for k, v in table.items() if k not in {"stages", "defaults"}}
+def _identity_of(recipe: Recipe) -> str:
+    # Lengths may be changed between two parts of a run; what the weights mean may not. What a recipe of an older version did
+    # not name is as it was then, by its default.
+    kept = recipe.model_dump(mode="json", exclude={"stages", "defaults"})
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 

@@ -154,6 +154,7 @@ class DiffusionTask:
         self.clips, self.latents, self.settings, self.device = clips, latents, settings, device
         self.order = Order(seed, len(clips), settings.batch)
         self.seed = seed
+        self._present: dict[int, Tensor] = {}  # a clip comes back each epoch, and a kilobyte is sooner found than drawn
 
     def batch(self, step: int) -> Lot:
         """The clips of a step; the caption of some is the empty one."""
@@ -169,15 +170,20 @@ class DiffusionTask:
 
     def _focus(self, indices: Sequence[int], shape: Sequence[int]) -> Tensor:
         """How much more errors count at each place [b t h w] of latents: the recipe's `focus` where subjects are."""
-        frames, height, width = shape
-        weights = torch.zeros(len(indices), *shape)
-        for row, index in enumerate(indices):
-            there = self.clips.presence(index, height, width)
-            if there is not None:  # in any of the frames that one of the latent's is made of
-                weights[row, 0] = there[0]
-                if frames > 1:
-                    weights[row, 1:] = there[1:].unflatten(0, (frames - 1, -1)).any(1)
-        return self.settings.focus * weights.to(self.device)
+        for index in indices:
+            if index not in self._present:
+                self._present[index] = self._presence(index, *shape)
+        return self.settings.focus * torch.stack([self._present[index] for index in indices]).to(self.device)
+
+    def _presence(self, index: int, frames: int, height: int, width: int) -> Tensor:
+        """Where subjects are in any of the frames that one of the latent's is made of, bool [t h w]."""
+        found = torch.zeros(frames, height, width, dtype=torch.bool)
+        there = self.clips.presence(index, height, width)
+        if there is not None:
+            found[0] = there[0]
+            if frames > 1:
+                found[1:] = there[1:].unflatten(0, (frames - 1, -1)).any(1)
+        return found
 
     def _happens(self, what: str, row: int, step: int, share: float) -> bool:
         return key(self.seed, f"{what} {row}", step) / 2**63 < share
