@@ -49,6 +49,21 @@ def test_a_processor_is_asked_for_its_instructions(
         assert (a @ a).dtype == torch.float32
 
 
+@pytest.mark.parametrize("has", [False, True])
+def test_other_machines_are_asked_in_their_own_way(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+    machine(monkeypatch, "aarch64", avx512=not has)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has or including_emulation)
+    assert precision.has_bf16("cpu") is has
+    assert precision.has_bf16("cuda") is has
+    assert best_dtype(torch.device("cuda")) == (torch.bfloat16 if has else torch.float16)
+    assert precision.has_bf16("mps")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    precision.has_bf16.cache_clear()
+    assert not precision.has_bf16("cpu")
+
+
 @pytest.mark.parametrize("instructions", [{}, {"avx512": True}])
 def test_muon_moves_alike_in_either(monkeypatch: pytest.MonkeyPatch, instructions: dict[str, bool]) -> None:
     machine(monkeypatch, "x86_64", **instructions)

@@ -359,3 +359,29 @@ def test_what_their_classes_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadModel, match="qk_norm = false and WanTransformer3DModel norms"):
         to_diffusers(grown(Recipe.of(table)), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_file_of_places_is_told(tmp_path: Path) -> None:
+    table = Recipe.read("tiny").model_dump(mode="json")
+    table["network"] |= FORMS["places"]["network"]
+    to_diffusers(grown(Recipe.of(table)), tmp_path / "exported")
+    path = tmp_path / "exported" / exchange.OURS / "places.safetensors"
+    good = load_file(path)["place_embedding.weight"]
+    for bad, said in (
+        (good * float("nan"), "not finite"),
+        (good[:, 1:].contiguous(), r"place_embedding\.weight \("),
+        (None, "places"),
+    ):
+        path.unlink()
+        if bad is not None:
+            save_file({"place_embedding.weight": bad}, path)
+        for ask in (from_diffusers, exchange.places_told):
+            with pytest.raises(BadModel, match=said) as refused:
+                ask(tmp_path / "exported")
+            assert str(path) in str(refused.value)
+
+
+def test_a_model_that_is_told_of_no_places_has_no_hook(folder: Path) -> None:
+    if not json.loads((folder / exchange.OURS / RECIPE).read_text())["network"]["places"]:
+        with pytest.raises(BadModel, match="told of no places"):
+            exchange.places_told(folder)

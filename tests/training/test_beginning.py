@@ -20,7 +20,7 @@ from vitascope.recipe import RECIPES, Recipe
 from vitascope.shot import Shot
 from vitascope.storybook import render, scene, vocabulary
 from vitascope.training import checkpoint, preview
-from vitascope.training.beginning import complete, fresh
+from vitascope.training.beginning import begun, complete, fresh
 from vitascope.training.run import Stopped, train_recipe
 
 STAGE = """
@@ -117,10 +117,29 @@ def test_a_network_may_be_told_of_places_from_then_on(base: Path, tmp_path: Path
     added = network.state_dict().keys() - before.state_dict().keys()
     assert added == {"place_embedding.weight"}
     assert network.get_parameter("place_embedding.weight").any()
+    # What it is told of first is nothing, so that it goes on from what it knew.
+    x, condition = torch.randn(1, 4, 2, 4, 8), {"context": torch.randn(1, 3, before.config.text_width)}
+    grown = begun(Recipe.of(json.loads((tmp_path / "run" / "recipe.json").read_text())), base).diffusion.net
+    assert grown.config.places
+    assert torch.equal(grown(x, torch.tensor([900.0]), **condition), before(x, torch.tensor([900.0]), **condition))
     # The other way is refused: what was learned beside places would be lost.
     without = brief(tmp_path / "w.toml", "diffusion", head="[network]\nplaces = false\n", steps=1)
     with pytest.raises(BadRecipe, match=r"network\.places is False in the recipe and True in"):
         train_recipe(without, tmp_path / "other", start=str(made))
+
+
+def test_a_run_of_an_older_version_goes_on_where_its_recipe_lacks_what_came_since(base: Path, tmp_path: Path) -> None:
+    recipe = brief(tmp_path / "r.toml", "diffusion", steps=2)
+    train_recipe(recipe, tmp_path / "run", start=str(base))
+    kept = tmp_path / "run" / "recipe.json"
+    table = json.loads(kept.read_text())
+    del table["network"]["places"]
+    kept.write_text(json.dumps(table))
+    train_recipe(brief(tmp_path / "r.toml", "diffusion", steps=3), tmp_path / "run", resume=True)
+    table["network"]["layers"] += 1
+    kept.write_text(json.dumps(table))
+    with pytest.raises(BadRun, match="started from another recipe"):
+        train_recipe(recipe, tmp_path / "run", resume=True)
 
 
 def test_what_is_trained_begins_with_the_weights_of_the_bundle(base: Path, tmp_path: Path) -> None:
