@@ -75,7 +75,7 @@ def test_a_bundle_is_planned_as_it_is_run_and_timed(
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (("--shape", "wan-14b", "--height", "720", "--width", "1280"), "would fit."),
+        (("--shape", "wan-14b", "--height", "720", "--width", "1280", "--dtype", "bf16"), "would fit."),
         (("--shape", "wan-1.3b", "--frames", "80"), "the nearest are 77 and 81"),
         (("--shape", "wan-13b"), "the nearest is wan-1.3b"),
         (("--shape", "wan-1.3b", "--offload", "blocks"), "the nearest is block"),
