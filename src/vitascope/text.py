@@ -104,7 +104,7 @@ class Words:
 
     def json(self) -> str:
         """The text of a tokenizer.json."""
-        return self.tokenizer.to_str(pretty=True)
+        return self.tokenizer.to_str()
 
     def tokens(self, prompt: str, length: int) -> tuple[list[int], str]:
         """At most `length` tokens, the end token included, and the part of the prompt that did not fit."""
