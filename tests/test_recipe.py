@@ -25,7 +25,7 @@ def table() -> dict[str, Any]:
 
 def read(name: str) -> Recipe:
     """A shipped recipe, whether it stands alone or not."""
-    alone = "network" in tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
+    alone = "codec" in tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
     return Recipe.read(name) if alone else Recipe.upon(name, Recipe.read(BASE))[0]
 
 

@@ -231,7 +231,7 @@ class Recipe(_Part):
     def read(name_or_path: str) -> Recipe:
         """A recipe by its name among those that ship, or by the path of a TOML file. Raises BadRecipe."""
         table = _table(name_or_path)
-        if not {"codec", "text", "network"} & table.keys():
+        if not {"codec", "text"} & table.keys():  # what it may say of the network is what that begins to be told
             raise BadRecipe(
                 f"recipe {name_or_path}: it describes no networks of its own but goes on from a bundle's; add --from "
                 "storybook, or another bundle."
