@@ -118,9 +118,10 @@ def test_a_network_may_be_told_of_places_from_then_on(base: Path, tmp_path: Path
     assert added == {"place_embedding.weight"}
     assert network.get_parameter("place_embedding.weight").any()
     # What it is told of first is nothing, so that it goes on from what it knew.
-    x, condition = torch.randn(1, 4, 2, 4, 8), {"context": torch.randn(1, 3, before.config.text_width)}
-    grown = begun(Recipe.of(json.loads((tmp_path / "run" / "recipe.json").read_text())), base).diffusion.net
-    assert grown.config.places
+    about = Recipe.of(json.loads((tmp_path / "run" / "recipe.json").read_text()))
+    x, condition = torch.randn(1, 4, 2, 4, 8), {"context": torch.randn(1, 3, about.network.text_width)}
+    grown = begun(about, base).diffusion.net
+    assert about.network.places
     assert torch.equal(grown(x, torch.tensor([900.0]), **condition), before(x, torch.tensor([900.0]), **condition))
     # The other way is refused: what was learned beside places would be lost.
     without = brief(tmp_path / "w.toml", "diffusion", head="[network]\nplaces = false\n", steps=1)
