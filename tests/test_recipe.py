@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from vitascope.errors import BadRecipe
+from vitascope.finding import find
 from vitascope.recipe import RECIPES, Recipe
 
 BASE = "tiny"
+"""A recipe that stands alone."""
+BUNDLE = Recipe.of(json.loads((find("storybook") / "recipe.json").read_text(encoding="utf-8")))
 """What a recipe that goes on from a bundle is read upon."""
 
 SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
@@ -24,9 +27,9 @@ def table() -> dict[str, Any]:
 
 
 def read(name: str) -> Recipe:
-    """A shipped recipe, whether it stands alone or not."""
+    """A shipped recipe, whether it stands alone or goes on from the shipped bundle."""
     alone = "codec" in tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
-    return Recipe.read(name) if alone else Recipe.upon(name, Recipe.read(BASE))[0]
+    return Recipe.read(name) if alone else Recipe.upon(name, BUNDLE)[0]
 
 
 def changed(entry: str, value: object) -> dict[str, Any]:
@@ -100,6 +103,11 @@ def test_a_number_of_frames_is_a_list_of_one() -> None:
         ("text.image", [60, 64], "patch must divide the image"),
         ("stages.codec.frames", [5, 9], "stages.codec.frames is at most video.frames, 5"),
         ("stages.codec.frames", [4], "stages.codec.frames - 1 is a multiple of 4"),
+        ("stages.diffusion.frames", [1, 9], "stages.diffusion.frames is at most video.frames, 5"),
+        ("stages.diffusion.frames", [1, 3], "stages.diffusion.frames - 1 is a multiple of 4"),
+        ("stages.diffusion.often", {"camra": {"still": 2}}, "no attribute 'camra'; did you mean 'camera'"),
+        ("stages.diffusion.often", {"camera": {"pan left": 2}}, "no camera 'pan left'; did you mean 'pans left'"),
+        ("stages.diffusion.often", {"camera": {"pans left": 0}}, "greater than or equal to 1"),
         ("stages.codec.frames", [], "at least 1 item"),
         ("stages.decoder", table()["stages"]["codec"] | {"crop": 20}, "stages.decoder.crop is a multiple of 8"),
         ("stages.codec.crop", 20, "stages.codec.crop is a multiple of 8"),

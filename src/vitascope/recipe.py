@@ -18,6 +18,7 @@ from vitascope.models.clip import CLIPConfig
 from vitascope.models.dit import DiTConfig
 from vitascope.models.vae import VAEConfig
 from vitascope.shot import Shot
+from vitascope.storybook.worlds import world_of
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -118,7 +119,11 @@ class StageSettings(_Part):
     frames: (
         Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_in_turn), Field(min_length=1)] | None
     ) = None
-    """Frames of a clip that this stage sees, one count or several that the steps take in turn; None takes them all."""
+    """Frames of a clip that this stage sees, one count or several that the steps take in turn; None takes them all.
+
+    Where they are fewer, there are more clips in a batch, for the same work (codec, diffusion). The network sees latents of
+    whole clips, of which it is given as many frames as make up these, from anywhere, and is told where: a film's look can be
+    learned from single frames, five times as many for the same work at 17, and its motion only from all of them."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = Field(gt=0)
     muon_lr: float = Field(default=1e-3, gt=0)
@@ -141,6 +146,9 @@ class StageSettings(_Part):
     """The share of captions that are replaced by the empty one (Ho & Salimans 2022, arXiv:2207.12598)."""
     first: float = Field(default=0.0, ge=0, le=1)
     """The share of clips of which the network is given the first frame, so that films can begin from a picture (diffusion)."""
+    often: dict[str, dict[str, Annotated[int, Field(ge=1, le=100)]]] = {}
+    """Attributes of the storybook's clips, their values, and how many times in an epoch such clips are learned from; others
+    once (diffusion). For what a model still misses: `often = { camera = { "pans left" = 3 } }`."""
     focus: float = Field(default=0.0, ge=0)
     """How much more than elsewhere errors count where the storybook's subjects are, which are small beside what surrounds
     them (diffusion); see `Diffusion.loss`."""
@@ -206,9 +214,23 @@ class Recipe(_Part):
         ):
             if got != wanted:
                 raise ValueError(f"{name} is {other}; got {got} and {wanted}")
-        for name, stage in (("codec", self.stages.codec), ("decoder", self.stages.decoder)):
-            if stage and max(stage.frames or (1,)) > video.frames:
+        for name, stage in self._spanning():
+            if max(stage.frames or (1,)) > video.frames:
                 raise ValueError(f"stages.{name}.frames is at most video.frames, {video.frames}; got {stage.frames}")
+        if self.stages.diffusion.frames and network.patch[0] != 1:
+            raise ValueError(
+                f"stages.diffusion.frames takes single frames of latents, and network.patch joins {network.patch[0]}; leave it out"
+            )
+        values = world_of(self.world).values
+        for name, wanted in self.stages.diffusion.often.items():
+            for value in (None, *wanted):
+                known = values if value is None else values[name]
+                if (value or name) not in known:
+                    what = "attribute" if value is None else name
+                    raise ValueError(
+                        f"stages.diffusion.often: the world {self.world} has no {what} '{(value or name)[:60]}'; "
+                        f"{_guess(value or name, list(known))}"
+                    )
         if network.image_width is not None:
             raise ValueError(
                 "network.image_width is for image-to-video models, which recipes do not describe; leave it out"
@@ -222,10 +244,17 @@ class Recipe(_Part):
     def _crops(self) -> Iterator[tuple[str, int, int]]:
         """What of the crops that the codec's stages see must be a multiple of what: (name, got, unit)."""
         time, rows, columns = self.codec.stride
-        for name, stage in (("codec", self.stages.codec), ("decoder", self.stages.decoder)):
-            if stage:
-                yield from ((f"stages.{name}.frames - 1", frames - 1, time) for frames in stage.frames or ())
+        for name, stage in self._spanning():
+            yield from ((f"stages.{name}.frames - 1", frames - 1, time) for frames in stage.frames or ())
+            if name != "diffusion":
                 yield from ((f"stages.{name}.crop", stage.crop, unit) for unit in (rows, columns) if stage.crop)
+
+    def _spanning(self) -> Iterator[tuple[str, StageSettings]]:
+        """The stages that see stretches of a clip, of as many frames as latents can be made of."""
+        for name in ("codec", "diffusion", "decoder"):
+            stage: StageSettings | None = getattr(self.stages, name)
+            if stage:
+                yield name, stage
 
     @staticmethod
     def read(name_or_path: str) -> Recipe:

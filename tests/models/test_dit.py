@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitascope.models.dit import DiT, DiTConfig, places
+from vitascope.models.dit import DiT, DiTConfig, along, places
 from vitascope.models.layers import patchify, sinusoid, unpatchify
 
 with warnings.catch_warnings():
@@ -328,6 +328,25 @@ def test_places_are_measured_from_edge_to_edge() -> None:
 
 
 @torch.no_grad()
+def test_a_stretch_is_told_where_in_its_film_it_is() -> None:
+    """Of a whole film the moments say what it knows; each row has its own; and the same frame elsewhere is another."""
+    model = told_places()
+    x, clock, context = draw(2, 4, 3, 4, 6), torch.tensor([300.0, 900.0]), draw(2, 5, 8, seed=1)
+    whole = model(x, clock, context=context)
+    torch.testing.assert_close(whole, model(x, clock, context=context, moments=along(3).expand(2, 3)))
+    one, at = x[:, :, 1:2], along(5)[torch.tensor([[1], [4]])]
+    both = model(one, clock, context=context, moments=at)
+    for row in range(2):
+        alone = model(
+            one[row : row + 1], clock[row : row + 1], context=context[row : row + 1], moments=at[row : row + 1]
+        )
+        torch.testing.assert_close(both[row : row + 1], alone, atol=1e-5, rtol=0)
+    assert (both - model(one, clock, context=context, moments=at.flip(0))).abs().mean() > 1e-2
+    middle = model(one, clock, context=context, moments=torch.zeros(2, 1))
+    torch.testing.assert_close(middle, model(one, clock, context=context))  # a single frame is its film's middle
+
+
+@torch.no_grad()
 def test_patches() -> None:
     """The patch embedding is a convolution; the head's order, c fastest, is its own."""
     conv = nn.Conv3d(3, 8, (1, 2, 2), (1, 2, 2), bias=False)
@@ -356,6 +375,7 @@ def test_nothing_but_weights_is_saved() -> None:
         ({"mask": torch.ones(2, 3)}, "mask: expected bool"),
         ({"image": draw(2, 3, 20)}, "takes no image tokens"),
         ({"concat": draw(2, 20, 2, 4, 6)}, r"got \(2, 36"),
+        ({"moments": torch.zeros(2, 3)}, r"moments: expected \[2 2\]"),
     ],
 )
 def test_wrong_shapes_are_refused(change: dict[str, Tensor], said: str) -> None:

@@ -53,6 +53,15 @@ def test_a_batch_equals_its_members(shape: tuple[int, ...]) -> None:
             assert torch.equal(together[row : row + 1], getattr(Noise((seed,)), draw)("start", 0, shape))
 
 
+@pytest.mark.parametrize("rows", [1, 3, 4, 11])
+def test_more_rows_or_fewer_begin_alike_and_all_differ(rows: int) -> None:
+    few = Noise((5, 6, 7))
+    more = few.of(rows)
+    assert len(more.seeds) == len(set(more.seeds)) == rows
+    assert more.seeds[:3] == few.seeds[:rows]
+    assert more == Noise((5, 6, 7)).of(rows)
+
+
 def test_noise_like_x_has_its_shape_and_dtype() -> None:
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         x = torch.zeros(2, 3, 4, dtype=dtype)

@@ -70,6 +70,10 @@ class Clips(Protocol):
         """The caption of clip `index` that says the most."""
         ...
 
+    def shows(self, index: int, attribute: str) -> str | None:
+        """What clip `index` shows of one of the storybook's attributes, as "camera"; None where nobody knows."""
+        ...
+
     def presence(self, index: int, height: int, width: int) -> Tensor | None:
         """Where its subjects are in clip `index`, bool [t h w] over a grid laid on each frame; None where nobody knows."""
         ...
@@ -114,6 +118,10 @@ class StoryClips:
     def plain(self, index: int) -> str:
         """The canonical caption of clip `index`."""
         return plain(self.scene(index))
+
+    def shows(self, index: int, attribute: str) -> str:
+        """What the scene of clip `index` is labelled with."""
+        return str(getattr(self.scene(index), attribute))
 
     def presence(self, index: int, height: int, width: int) -> Tensor:
         """Where the subjects of clip `index` are, by their exact tracks."""

@@ -72,24 +72,38 @@ Given = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]
 """What all blocks are told beside their tokens: time, context, mask, image, rotary table, as `Block.forward` has them."""
 
 
-def places(grid: tuple[int, int, int], device: torch.device) -> Tensor:
+def along(n: int, device: torch.device | str = "cpu") -> Tensor:
+    """Where n equal parts of an axis have their middles, [n], between its edges at -1 and 1; a single part is in the middle."""
+    return (torch.arange(n, dtype=torch.float32, device=device) + 0.5) * (2 / n) - 1
+
+
+def places(grid: tuple[int, int, int], device: torch.device, moments: Tensor | None = None) -> Tensor:
     """Where the tokens of a grid are in their film, as waves, [l 6 * WAVES]: tokens in the order (t, h, w), w fastest.
 
     Along each axis u goes from -1 to 1 between the film's edges, whatever its size or length (a single frame is its middle),
     and the waves are sin(k pi u / 2) and cos(k pi u / 2) for k = 1, 2, 3: the first sine alone tells one side from the other.
     At t = 1 all tokens look alike, and attention that knows nothing but distances cannot tell a film's left from its right,
-    or its beginning from its end.
+    or its beginning from its end. With `moments` [b t] the frames are at those u of a film that goes on beyond them, and
+    the waves are [b l 6 * WAVES].
     """
     turns = torch.arange(1, WAVES + 1, dtype=torch.float32, device=device) * (math.pi / 2)
-    axes = []
-    for n in grid:
-        u = (torch.arange(n, dtype=torch.float32, device=device) + 0.5) * (2 / n) - 1
-        angle = u[:, None] * turns
-        axes.append(torch.cat((angle.sin(), angle.cos()), dim=1))
-    t, h, w = axes
-    shape = (*grid, 2 * WAVES)
-    joined = (t[:, None, None].expand(shape), h[None, :, None].expand(shape), w[None, None].expand(shape))
-    return torch.cat(joined, dim=-1).flatten(0, 2)
+
+    def waves(u: Tensor) -> Tensor:
+        angle = u[..., None] * turns
+        return torch.cat((angle.sin(), angle.cos()), dim=-1)
+
+    t, h, w = (
+        along(grid[0], device) if moments is None else moments.to(device),
+        along(grid[1], device),
+        along(grid[2], device),
+    )
+    shape = (*t.shape, *grid[1:], 2 * WAVES)
+    joined = (
+        waves(t)[..., None, None, :].expand(shape),
+        waves(h)[:, None].expand(shape),
+        waves(w).expand(shape),
+    )
+    return torch.cat(joined, dim=-1).flatten(-4, -2)
 
 
 def embed_patches(x: Tensor, embedding: nn.Conv3d) -> Tensor:
@@ -245,6 +259,7 @@ class DiT(nn.Module):
         mask: Tensor | None = None,
         image: Tensor | None = None,
         concat: Tensor | None = None,
+        moments: Tensor | None = None,
     ) -> Tensor:
         """The prediction (for Wan: the velocity), [b out_channels t h w], float32 at least.
 
@@ -255,17 +270,20 @@ class DiT(nn.Module):
         mask     [b l] bool, True = a real token; None: all are attended, padding too (Wan's own way)
         image    [b n image_width]: image tokens, for models that take them
         concat   [b c2 t h w]: further channels behind x's (Wan image-to-video: mask 4, latent 16)
+        moments  [b f]: where each frame of tokens is in the film of which x is a stretch, from -1 (its beginning) to 1, as
+                 `along` has them; None: x is the whole film. A network that is not told places does without
 
         Raises ValueError where shapes do not fit the config.
         """
-        h, given, time, grid = self._begin(x, clock, context, mask, image, concat)
+        h, given, time, grid = self._begin(x, clock, context, mask, image, concat, moments)
         for block in self.blocks:
             h = block(h, *given)
         return self._end(h, time, grid)
 
-    def embed_places(self, grid: tuple[int, int, int]) -> Tensor:
-        """What is added to the tokens of a grid for their places, [l d] in float32 at least."""
-        return self.place_embedding(places(grid, self.place_embedding.weight.device))
+    def embed_places(self, grid: tuple[int, int, int], moments: Tensor | None = None) -> Tensor:
+        """What is added to the tokens of a grid for their places, [l d], or [b l d] at `moments` of their own; in float32 at
+        least."""
+        return self.place_embedding(places(grid, self.place_embedding.weight.device, moments))
 
     def _begin(
         self,
@@ -275,17 +293,18 @@ class DiT(nn.Module):
         mask: Tensor | None,
         image: Tensor | None,
         concat: Tensor | None,
+        moments: Tensor | None = None,
     ) -> tuple[Tensor, Given, Tensor, tuple[int, int, int]]:
         """The tokens [b l d], what every block is told beside them, the time's embedding [b f d], the grid of tokens."""
         config = self.config
         if concat is not None:
             x = torch.cat((x, concat.to(x.dtype)), dim=1)
-        self._check(x, clock, context, mask, image)
+        self._check(x, clock, context, mask, image, moments)
         pt, ph, pw = config.patch
         grid = (x.shape[2] // pt, x.shape[3] // ph, x.shape[4] // pw)
         h = embed_patches(x, self.patch_embedding)
         if config.places:
-            h = h + self.embed_places(grid)
+            h = h + self.embed_places(grid, moments)
         rotary = rotary_table(grid, config.width // config.heads, x.device)
         if clock.ndim == 1:
             clock = clock[:, None]
@@ -300,7 +319,15 @@ class DiT(nn.Module):
         """Tokens [b l d] to the prediction [b out_channels t h w]."""
         return unpatchify(self.head(h, time), grid, self.config.patch)
 
-    def _check(self, x: Tensor, clock: Tensor, context: Tensor, mask: Tensor | None, image: Tensor | None) -> None:
+    def _check(
+        self,
+        x: Tensor,
+        clock: Tensor,
+        context: Tensor,
+        mask: Tensor | None,
+        image: Tensor | None,
+        moments: Tensor | None,
+    ) -> None:
         config, b = self.config, x.shape[0]
         if x.ndim != 5 or x.shape[1] != config.in_channels:
             raise ValueError(f"x (with concat): expected [b {config.in_channels} t h w], got {tuple(x.shape)}")
@@ -311,6 +338,8 @@ class DiT(nn.Module):
             raise ValueError(f"context: expected [{b} l {config.text_width}], got {tuple(context.shape)}")
         if mask is not None and (mask.dtype != torch.bool or mask.shape != context.shape[:2]):
             raise ValueError(f"mask: expected bool {list(context.shape[:2])}, got {mask.dtype} {list(mask.shape)}")
+        if moments is not None and moments.shape != (b, frames):
+            raise ValueError(f"moments: expected [{b} {frames}], got {tuple(moments.shape)}")
         if image is not None:
             if config.image_width is None:
                 raise ValueError("image: this model takes no image tokens (image_width is None)")

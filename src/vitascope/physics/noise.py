@@ -93,6 +93,13 @@ class Noise:
         """Uniform numbers in [0, 1), [rows, *shape]; `shape` is one row's."""
         return torch.stack([uniform(seed, purpose, index, shape, dtype=dtype) for seed in self.seeds]).to(device)
 
+    def of(self, rows: int) -> Noise:
+        """The noise of so many rows: the first are these, or of these, and each further one has a seed made from theirs."""
+        count = len(self.seeds)
+        return Noise(
+            tuple(self.seeds[r] if r < count else key(self.seeds[r % count], "row", r // count) for r in range(rows))
+        )
+
     def like(self, purpose: str, index: int, x: Tensor) -> Tensor:
         """Standard normal numbers with the shape, dtype and device of x [rows, ...]."""
         if x.shape[0] != len(self.seeds):

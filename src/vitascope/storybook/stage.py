@@ -91,11 +91,12 @@ def _scenery(
         return _flat(canvas).repeat(len(cameras), 1, 1, 1), ahead, canvas.lamps
     xs, ys = axis(width, seen.scale, device), -axis(height, seen.scale, device)
     zoom = torch.tensor([1 / c.zoom for c in cameras], device=device)[:, None, None]
-    move, held, rise = (
-        torch.tensor([getattr(c, n) for c in cameras], device=device)[:, None, None] for n in ("x", "held", "y")
+    move, held, rise, aside = (
+        torch.tensor([getattr(c, n) for c in cameras], device=device)[:, None, None]
+        for n in ("x", "held", "y", "aside")
     )
     grid_y = ((zoom * -ys[None, :, None] - rise) * (2 * seen.scale / tall)).expand(-1, -1, width)
-    straight = zoom * xs
+    straight = zoom * xs + aside
 
     def moved(layer: Tensor, parallax: Tensor | float) -> Tensor:
         grid_x = (straight + move * (parallax - held)) * (2 * seen.scale / wide)
@@ -103,7 +104,7 @@ def _scenery(
         layers = layer.expand(len(cameras), -1, -1, -1)
         return F.grid_sample(layers, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
-    if scene.camera.startswith(("zooms", "tilts")):
+    if not move.any():  # it zooms or turns: nothing is nearer than something else
         return moved(_flat(canvas), 1.0), None if front is None else moved(front, 1.0), canvas.lamps
     near = moved(canvas.land, parallax(scene, ys)[None, :, None])
     back = moved(canvas.sky, _SKY) * (1 - near[:, 3:]) + near[:, :3]

@@ -10,22 +10,24 @@ from torch import Tensor
 
 from vitascope.storybook.motion import DURATION, SAFE, Pose, breadth, pose, radius, span, times
 from vitascope.storybook.scenes import Scene
-from vitascope.storybook.worlds import TRAVELS
+from vitascope.storybook.worlds import DEFAULT, TRAVELS
 
 
 class Camera(NamedTuple):
     """A camera at one moment: how far it has moved to the right at the subject's depth, its magnification, how far its
-    view has been turned up, and whether it is turned, while it moves, to hold the subject's depth where it is (1) or not (0).
+    view has been turned up, whether it is turned, while it moves, to hold the subject's depth where it is (1) or not (0), and
+    how far its view has been turned to the right. What it moves past shifts by its parallax, what it turns past all alike.
     """
 
     x: float
     zoom: float
     y: float = 0.0
     held: float = 0.0
+    aside: float = 0.0
 
     def shift(self, parallax: float = 1.0) -> float:
         """How far what is at this parallax moves to the left on the screen."""
-        return self.x * (parallax - self.held)
+        return self.x * (parallax - self.held) + self.aside
 
     def sees(self, x: float, y: float, parallax: float = 1.0) -> tuple[float, float]:
         """Where a point at this parallax is on the screen, in world units."""
@@ -78,11 +80,13 @@ class Track(NamedTuple):
 
 
 def camera(scene: Scene, t: float) -> Camera:
-    """The camera at t seconds. Panning left moves the camera left, so that the scenery moves right."""
+    """The camera at t seconds. Panning left turns it left, so that all there is moves right; in the first world it is moved to
+    the left instead, as on rails (a film maker's truck), and what is far off moves less."""
     part = t / DURATION - 0.5
     if scene.camera.startswith("pans"):
         way = 1 if scene.camera == "pans right" else -1
-        return Camera(way * (0.32 + 0.12 * scene.reach) * part, 1.0)
+        went = way * (0.32 + 0.12 * scene.reach) * part
+        return Camera(went, 1.0) if scene.world == DEFAULT else Camera(0.0, 1.0, aside=went)
     if scene.camera.startswith("zooms"):
         way = 1 if scene.camera == "zooms in" else -1
         return Camera(0.0, (1.5 + 0.2 * scene.reach) ** (way * part))

@@ -127,6 +127,8 @@ class Run:
         if not clips or (stage == "clip" and len(clips) < 2):  # one caption alone is always the nearest
             return None
         settings = measuring(self.settings(stage), len(clips))
+        if stage == NETWORK_STAGE:  # of whole clips, as films are
+            settings = settings.model_copy(update={"frames": None})
         task, seed = self._task(stage, clips, settings, "latents-held-out"), key(self.recipe.seed, stage, 2)
         return lambda: held_out_loss(task, settings, len(clips), state, seed, self.device)
 
@@ -143,7 +145,8 @@ class Run:
         told = self._progress("encoding clips")
         encoded = encode_clips(self.folder / "data" / f"{latents}.f16", codec, clips, told, self.device)
         self.system.text.clip.eval().requires_grad_(False)
-        return DiffusionTask(self.system.diffusion, self.system.text, clips, encoded, settings, seed, self.device)
+        network, text, stride = self.system.diffusion, self.system.text, self.recipe.codec.stride[0]
+        return DiffusionTask(network, text, clips, encoded, settings, seed, self.device, stride)
 
     def module(self, stage: str) -> nn.Module:
         """What a stage trains: of the codec, in its second stage, only what turns latents into pixels."""
@@ -291,7 +294,9 @@ def _train_stage(run: Run, stage: str) -> None:
         return
     if settings.compile and stage == NETWORK_STAGE:
         _check_compiler(run.recipe.name)
-        run.system.diffusion.net.compile()  # what it is called by, in place: the names of its weights stay
+        # What it is called by, in place: the names of its weights stay. Once for each shape, of which there are few: one
+        # program for all would be slower.
+        run.system.diffusion.net.compile(dynamic=False)
     task, measured = run.task(stage), run.measured(stage, state)
     started, first = time.monotonic(), state.step
     about = {"stage": stage, "recipe": run.recipe.name}

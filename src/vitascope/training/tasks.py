@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from vitascope.data.clips import Clips, to_pixels
 from vitascope.data.latents import Latents
 from vitascope.diffusion import Diffusion
 from vitascope.models.clip import contrastive
+from vitascope.models.dit import along
 from vitascope.physics.noise import Noise, key
 from vitascope.recipe import StageSettings
 from vitascope.text import ClipText, Condition
@@ -26,12 +27,15 @@ class Order:
 
     seed: int
     count: int
-    batch: int
+    batch: int | tuple[int, ...]
+    """Clips of a step, or of several that come in turn."""
 
     def at(self, step: int) -> tuple[list[int], list[int]]:
         """The clips of a step and the epoch that each belongs to."""
-        first = step * self.batch
-        places = range(first, first + self.batch)
+        sizes = self.batch if isinstance(self.batch, tuple) else (self.batch,)
+        rounds, turn = divmod(step, len(sizes))
+        first = rounds * sum(sizes) + sum(sizes[:turn])
+        places = range(first, first + sizes[turn])
         epochs = [place // self.count for place in places]
         orders = {epoch: self._order(epoch) for epoch in set(epochs)}
         return [int(orders[e][p % self.count]) for p, e in zip(places, epochs)], epochs
@@ -129,11 +133,17 @@ class ClipTask:
 
 
 class Lot(NamedTuple):
-    """Latents [b c t h w], a caption each, and how much more errors count at each of their places [b t h w], or None."""
+    """Latents [b c t h w], a caption each, and how much more errors count at each of their places [b t h w], or None.
+
+    Where they are stretches of longer ones, `starts` [b] are the frames of latents with which they begin, and `moments` [b t]
+    where their frames are in those.
+    """
 
     latents: Tensor
     prompts: list[str]
     focus: Tensor | None
+    starts: Tensor | None = None
+    moments: Tensor | None = None
 
 
 class DiffusionTask:
@@ -148,25 +158,48 @@ class DiffusionTask:
         settings: StageSettings,
         seed: int,
         device: str = "cpu",
+        stride: int = 4,
     ) -> None:
+        """`stride` is how many frames of a clip each frame of its latent is made of, the first apart."""
         self.diffusion, self.text = diffusion, text
         self.model = diffusion.net
         self.clips, self.latents, self.settings, self.device = clips, latents, settings, device
-        self.order = Order(seed, len(clips), settings.batch)
+        whole = clips.source.frames
+        self.spans = tuple(1 + (frames - 1) // stride for frames in settings.frames or (whole,))
+        self.whole = 1 + (whole - 1) // stride
+        self.epoch = frequent(clips, settings.often)
+        rows = tuple(settings.batch * self.whole // span for span in self.spans)
+        self.order = Order(seed, len(self.epoch), rows)
         self.seed = seed
         self._present: dict[int, Tensor] = {}  # a clip comes back each epoch, and a kilobyte is sooner found than drawn
 
     def batch(self, step: int) -> Lot:
-        """The clips of a step; the caption of some is the empty one."""
-        indices, epochs = self.order.at(step)
-        prompts = captions(self.clips, indices, epochs)
+        """The clips of a step, or stretches of more of them; the caption of some is the empty one."""
+        places, epochs = self.order.at(step)
+        indices = [self.epoch[place].clip for place in places]
+        tellings = [epoch * self.epoch[place].of + self.epoch[place].time for place, epoch in zip(places, epochs)]
+        prompts = captions(self.clips, indices, tellings)
         for row, index in enumerate(indices):
             if self._happens("drop", row, step, self.settings.dropout):
                 prompts[row] = ""
             elif self._happens("plain", row, step, self.settings.plain):
                 prompts[row] = self.clips.plain(index)
         latents = self.latents.batch(indices).to(self.device)
-        return Lot(latents, prompts, self._focus(indices, latents.shape[2:]) if self.settings.focus else None)
+        lot = Lot(latents, prompts, self._focus(indices, latents.shape[2:]) if self.settings.focus else None)
+        span = self.spans[step % len(self.spans)]
+        return lot if span == self.whole else self._stretches(lot, span, step)
+
+    def _stretches(self, lot: Lot, span: int, step: int) -> Lot:
+        """Of each row `span` frames of latents on end, from one that is drawn."""
+        rows = range(len(lot.prompts))
+        starts = [key(self.seed, f"start {row}", step) % (self.whole - span + 1) for row in rows]
+        latents = torch.stack([lot.latents[row, :, at : at + span] for row, at in zip(rows, starts)])
+        focus = lot.focus
+        if focus is not None:
+            focus = torch.stack([focus[row, at : at + span] for row, at in zip(rows, starts)])
+        first = torch.tensor(starts)
+        moments = along(self.whole)[first[:, None] + torch.arange(span)].to(self.device)
+        return Lot(latents, lot.prompts, focus, first, moments)
 
     def _focus(self, indices: Sequence[int], shape: Sequence[int]) -> Tensor:
         """How much more errors count at each place [b t h w] of latents: the recipe's `focus` where subjects are."""
@@ -189,14 +222,37 @@ class DiffusionTask:
         return key(self.seed, f"{what} {row}", step) / 2**63 < share
 
     def loss(self, batch: Lot, *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
-        x0, prompts, focus = batch
+        x0, prompts, focus, starts, moments = batch
         with torch.no_grad():
             condition = self.text(prompts)
         if self.settings.compile:
             condition = filled(condition, self.text.config.text_length)
-        begun = [self._happens("first", row, step, self.settings.first) for row in range(len(prompts))]
-        losses = self.diffusion.loss(x0, condition, noise=noise, begun=torch.tensor(begun), focus=focus)
+        begun = torch.tensor([self._happens("first", row, step, self.settings.first) for row in range(len(prompts))])
+        if (
+            starts is not None
+        ):  # a first frame that is given is a film's first, and there is one after it to be asked for
+            begun &= (starts == 0) & (x0.shape[2] > 1)
+        told = condition if moments is None else {**condition, "moments": moments}
+        losses = self.diffusion.loss(x0, told, noise=noise.of(len(prompts)), begun=begun, focus=focus)
         return losses.mean(), {}
+
+
+class Turn(NamedTuple):
+    """A clip's place in an epoch: time `time` of the `of` times that a clip comes in it, at most."""
+
+    clip: int
+    time: int
+    of: int
+
+
+def frequent(clips: Clips, often: Mapping[str, Mapping[str, int]]) -> list[Turn]:
+    """The clips of one epoch: each once, or as often as the largest of the numbers that `often` has for what it shows."""
+    times = [
+        max([1, *(values.get(clips.shows(index, name) or "", 1) for name, values in often.items())])
+        for index in range(len(clips))
+    ]
+    most = max(times, default=1)
+    return [Turn(clip, time, most) for clip, count in enumerate(times) for time in range(count)]
 
 
 def filled(condition: Condition, length: int) -> Condition:
