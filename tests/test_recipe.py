@@ -157,9 +157,10 @@ def test_a_recipe_upon_another_says_what_differs(tmp_path: Path) -> None:
         'name = "upon"\n[video]\nfps = 12\n[stages.decoder]\nsteps = 3\nbatch = 1\nclips = 1\nlr = 1e-3\n'
         "[stages.clip]\nsteps = 2\n"
     )
-    compiled = base.stages.diffusion.model_copy(update={"compile": True})
+    missed = {"compile": True, "frames": (1, 5), "often": {"light": {"night": 2}}}
+    compiled = base.stages.diffusion.model_copy(update=missed)
     learned = base.model_copy(update={"stages": base.stages.model_copy(update={"diffusion": compiled})})
-    assert Recipe.upon(str(path), learned) == Recipe.upon(str(path), base), "a compiler is asked for anew"
+    assert Recipe.upon(str(path), learned) == Recipe.upon(str(path), base), "these are asked for anew"
     recipe, stages = Recipe.upon(str(path), base)
     assert Recipe.name_of(str(path)) == recipe.name == "upon"
     assert stages == ("clip", "decoder")

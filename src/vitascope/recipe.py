@@ -276,12 +276,14 @@ class Recipe(_Part):
     def upon(name_or_path: str, base: Recipe) -> tuple[Recipe, tuple[str, ...]]:
         """A recipe that goes on from `base`: what it leaves out is as there. Beside it the stages that it names itself.
 
-        Whether a network is compiled is not taken over: that is for long runs, and for machines with a compiler.
+        Whether a network is compiled is not taken over: that is for long runs, and for machines with a compiler. Nor is of which
+        clips, and how much of them, the network saw more: that was for what it missed.
 
         Raises BadRecipe.
         """
         table = _table(name_or_path)
-        known = base.model_dump(mode="json", exclude={"name": True, "stages": {stage: {"compile"} for stage in STAGES}})
+        left = {stage: {"compile", "often"} | ({"frames"} if stage == "diffusion" else set()) for stage in STAGES}
+        known = base.model_dump(mode="json", exclude={"name": True, "stages": left})
         whole = _laid_over(known, table)
         named = table.get("stages")
         stages = tuple(stage for stage in STAGES if stage in named) if isinstance(named, dict) else ()

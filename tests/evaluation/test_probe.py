@@ -17,16 +17,14 @@ from vitascope.evaluation.lessons import (
     Lessons,
     degraded,
     examine,
-    eye,
     mirrored,
     missing,
     rendered,
     train_probe,
-    turned,
     whereabouts,
 )
 from vitascope.evaluation.probe import ENOUGH, Probe, ProbeConfig, Schooling
-from vitascope.evaluation.streams import Seen, coordinates, matched, moments_of
+from vitascope.evaluation.streams import LOUD, Seen, coordinates, drift, matched, moments_of, scenery
 from vitascope.recipe import ClipShape
 from vitascope.storybook import ATTRIBUTES, WORLDS, scene
 from vitascope.storybook.worlds import MIRRORED
@@ -181,32 +179,13 @@ def test_the_subject_is_where_the_lesson_says() -> None:
 
 def test_what_was_missed_is_the_log_share_of_the_true_place() -> None:
     shares = torch.tensor([[0.1, 0.2], [0.3, 0.4]])
-    seen = Seen(torch.zeros(1, 1), [0, 2], shares.log().expand(1, 2, 2, 2), [], torch.zeros(1, 0, 2))
+    seen = Seen(torch.zeros(1, 1), [0, 2], shares.log().expand(1, 2, 2, 2))
     places = torch.tensor([[[-0.5, -0.5], [9.0, 9.0], [0.5, 0.5]]])  # frame 1 is not looked at
     assert float(missing(seen, places)) == pytest.approx(-(math.log(0.1) + math.log(0.4)) / 2)
     places[0, 2] = torch.tensor([1.5, 0.5])  # outside: nobody can be asked to look there
     assert float(missing(seen, places)) == pytest.approx(-math.log(0.1))
     places[:] = 2.0
     assert float(missing(seen, places)) == 0.0
-
-
-def test_the_camera_goes_where_the_lesson_says() -> None:
-    one = scene(8, 0, "any")
-    paths = {name: eye(TINY, replace(one, camera=name)) for name in ATTRIBUTES["camera"]}
-    moves = {name: (path[-1] - path[0]).sign().tolist() for name, path in paths.items()}
-    assert moves == {
-        "still": [0, 0],
-        "pans left": [-1, 0],
-        "pans right": [1, 0],
-        "zooms in": [0, 1],
-        "zooms out": [0, -1],
-    }
-    camera = torch.stack(list(paths.values()))
-    pairs = [(0, 1), (0, 4)]
-    true = torch.stack([camera[:, b] - camera[:, a] for a, b in pairs], 1)
-    seen = Seen(torch.zeros(5, 1), [], torch.zeros(0), pairs, true)
-    assert float(turned(seen, camera)) == 0.0
-    assert float(turned(seen._replace(camera=true + 0.5), camera)) == pytest.approx(0.5)
 
 
 def test_a_mirrored_lesson_is_mirrored_throughout() -> None:
@@ -217,14 +196,47 @@ def test_a_mirrored_lesson_is_mirrored_throughout() -> None:
         lesson = lessons.batch(step)
         for row in range(16):
             one = scene(lessons.seed, row, "any")
-            place, path = whereabouts(config, one)[:, 0], eye(config, one)[:, 0]
+            place = whereabouts(config, one)[:, 0]
             side = 1 if torch.allclose(lesson.places[row, :, 0], place) else -1
             assert torch.allclose(lesson.places[row, :, 0], side * place)
-            assert torch.allclose(lesson.camera[row, :, 0], side * path)
             labels = config.targets([one if side == 1 else mirrored(one)])
             assert all(int(lesson.targets[name][row]) == int(labels[name]) for name in labels)
             sides.add(side)
     assert sides == {1, -1}
+
+
+@pytest.mark.parametrize("by", [-9, -2, 0, 1, 7])
+def test_a_drift_is_how_far_each_half_went(by: int) -> None:
+    wide = torch.randn(3, 3, 12, 60, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
+    now, then = wide[..., 10:50], wide[..., 10 - by : 50 - by].clone()
+    assert drift(now, then).sub(by).abs().max() < 0.15
+    then[..., :6, :] = now[..., :6, :]  # the upper half stays
+    upper, lower = drift(now, then).unbind(1)
+    assert upper.abs().max() < 0.15
+    assert lower.sub(by).abs().max() < 0.15
+    then[:, :, 6:, 5:20] = 0.0  # somebody steps before the lower one
+    assert drift(now, then)[:, 1].sub(by).abs().max() < 0.4
+    assert torch.allclose(drift(now.flip(3), then.flip(3)), -drift(now, then), atol=1e-4)
+    assert drift(torch.zeros(1, 3, 12, 40), torch.zeros(1, 3, 12, 40)).abs().max() < 1e-4  # a clear sky
+
+
+@pytest.mark.parametrize("camera", ["pans left", "pans right", "circles", "still"])
+def test_the_scenery_of_true_films_goes_as_the_camera_says(camera: str) -> None:
+    """A pan is seen in nearly every film, in one way in both halves; a camera that circles moves them differently."""
+    config = ProbeConfig.of(ClipShape(frames=17, height=96, width=160, fps=8), "whole")
+    shown = [s for s in (scene(3, index, "any", "whole") for index in range(900)) if s.camera == camera][:12]
+    video = to_pixels(rendered(config, shown))
+    seen = scenery(video) / LOUD
+    assert torch.allclose(seen[:, 2:4], seen[:, :2].abs())
+    assert torch.allclose(seen[:, 4], (seen[:, 0] - seen[:, 1]).abs())
+    assert torch.allclose(scenery(video.flip(4)) / LOUD, seen * torch.tensor([-1, -1, 1, 1, 1]), atol=1e-2)
+    if camera == "circles":
+        way = torch.tensor([-s.facing for s in shown])
+        assert int(((seen[:, 0] * way) < -1).sum()) >= 8
+        return
+    sign = {"pans left": 1, "pans right": -1, "still": 0}[camera]
+    within = (seen[:, :2] * sign > 2) & (seen[:, :2] * sign < 6) if sign else seen[:, 2:] < 1
+    assert int(within.all(1).sum()) >= 8, seen
 
 
 def test_a_match_tells_how_far_a_piece_went() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from vitascope.data.rendering import Job, drawn_in_order
 from vitascope.errors import BadRun
 from vitascope.storybook import Scene, caption, plain, presence, scene
 from vitascope.storybook.scenes import Split
-from vitascope.storybook.worlds import DEFAULT
+from vitascope.storybook.worlds import DEFAULT, world_of
 
 CHUNK = 32
 
@@ -70,8 +70,8 @@ class Clips(Protocol):
         """The caption of clip `index` that says the most."""
         ...
 
-    def shows(self, index: int, attribute: str) -> str | None:
-        """What clip `index` shows of one of the storybook's attributes, as "camera"; None where nobody knows."""
+    def shows(self, index: int) -> Mapping[str, str]:
+        """What clip `index` shows of each of the storybook's attributes, as of "camera"; nothing where nobody knows."""
         ...
 
     def presence(self, index: int, height: int, width: int) -> Tensor | None:
@@ -119,9 +119,10 @@ class StoryClips:
         """The canonical caption of clip `index`."""
         return plain(self.scene(index))
 
-    def shows(self, index: int, attribute: str) -> str:
-        """What the scene of clip `index` is labelled with."""
-        return str(getattr(self.scene(index), attribute))
+    def shows(self, index: int) -> Mapping[str, str]:
+        """The labels of the scene of clip `index`."""
+        shown = self.scene(index)
+        return {name: str(getattr(shown, name)) for name in world_of(shown.world).values}
 
     def presence(self, index: int, height: int, width: int) -> Tensor:
         """Where the subjects of clip `index` are, by their exact tracks."""

@@ -96,8 +96,9 @@ class OwnClips:
         """The same caption."""
         return self.captions[index]
 
-    def shows(self, index: int, attribute: str) -> None:
-        """None: somebody's films are labelled by their captions alone."""
+    def shows(self, index: int) -> dict[str, str]:
+        """Nothing: somebody's films are labelled by their captions alone."""
+        return {}
 
     def presence(self, index: int, height: int, width: int) -> None:
         """None: nobody knows where in somebody's film its subjects are."""

@@ -5,7 +5,6 @@ A batch is a function of the step, so that the same seed gives the same probe.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -28,18 +27,15 @@ from vitascope.training.loop import State, train
 
 STEPS = 2000
 LOOKING = 0.2  # the weight of where the subject is beside what is asked for
-FOLLOWING = 4.0  # the weight of how the camera moved
 HELD_OUT = 2000
 
 
 class Lesson(NamedTuple):
-    """Pixels [b 3 t h w] in [-1, 1], the labels' numbers [b] of each attribute, where the subject is [b t 2], and where the
-    camera: how far to the right, and the logarithm of its zoom [b t 2]."""
+    """Pixels [b 3 t h w] in [-1, 1], the labels' numbers [b] of each attribute, and where the subject is [b t 2]."""
 
     video: Tensor
     targets: dict[str, Tensor]
     places: Tensor
-    camera: Tensor
 
 
 class Lessons:
@@ -64,11 +60,9 @@ class Lessons:
         films = torch.where(mirror[:, None, None, None, None], films.flip(3), films)
         side = torch.where(mirror, -1.0, 1.0)[:, None]
         places = torch.stack([whereabouts(self.config, one) for one in scenes])
-        eyes = torch.stack([eye(self.config, one) for one in scenes])
         places[..., 0] *= side
-        eyes[..., 0] *= side
         scenes = [mirrored(s) if turned else s for s, turned in zip(scenes, mirror.tolist())]
-        return Lesson(degraded(films, self.seed, step), self.config.targets(scenes), places, eyes)
+        return Lesson(degraded(films, self.seed, step), self.config.targets(scenes), places)
 
 
 def rendered(config: ProbeConfig, scenes: Sequence[Scene]) -> Tensor:
@@ -84,12 +78,6 @@ def whereabouts(config: ProbeConfig, shown: Scene) -> Tensor:
         x, y = on_screen(subject, pose(subject, moment), camera(shown, moment))
         found.append((x / seen.half_width, -y / seen.half_height))
     return torch.tensor(found)
-
-
-def eye(config: ProbeConfig, shown: Scene) -> Tensor:
-    """How far the camera is to the right, in world units, and the logarithm of its zoom, in each frame, [t 2]."""
-    cameras = [camera(shown, moment) for moment in times(config.frames)]
-    return torch.tensor([(by.x, math.log(by.zoom)) for by in cameras])
 
 
 def mirrored(shown: Scene) -> Scene:
@@ -160,9 +148,8 @@ class ProbeTask:
         losses = [F.cross_entropy(logits[name], target) for name, target in targets.items()]
         missed = [missing(stream, batch.places.to(device)) for stream in seen]
         figures = {name: float((logits[name].argmax(1) == target).float().mean()) for name, target in targets.items()}
-        wrong = turned(seen[1], batch.camera.to(device))
-        figures |= {"missed": float(missed[0].detach()), "turned": float(wrong.detach())}
-        return torch.stack(losses).mean() + LOOKING * torch.stack(missed).mean() + FOLLOWING * wrong, figures
+        figures |= {"missed": float(missed[0].detach())}
+        return torch.stack(losses).mean() + LOOKING * torch.stack(missed).mean(), figures
 
 
 def missing(seen: Seen, places: Tensor) -> Tensor:
@@ -174,12 +161,6 @@ def missing(seen: Seen, places: Tensor) -> Tensor:
     row = ((y + 1) / 2 * height).long().clamp(0, height - 1)
     surprise = -seen.found.flatten(2).gather(2, (row * width + column)[..., None])[..., 0]
     return (surprise * inside).sum() / inside.sum().clamp(min=1)
-
-
-def turned(seen: Seen, camera: Tensor) -> Tensor:
-    """The mean distance between how a stream thinks that the camera moved and how it did [b t 2]."""
-    now, then = zip(*seen.pairs)
-    return (seen.camera - (camera[:, list(then)] - camera[:, list(now)])).abs().mean()
 
 
 def train_probe(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vitascope.data.clips import to_pixels
 from vitascope.errors import BadModel
-from vitascope.evaluation.streams import Look, Motion, Seen
+from vitascope.evaluation.streams import SCENERY, Look, Motion, Seen, scenery
 from vitascope.recipe import ClipShape
 from vitascope.storybook import ATTRIBUTES, Scene
 from vitascope.storybook.worlds import DEFAULT, MIRRORED, world_of
@@ -101,7 +101,8 @@ class Probe(nn.Module):
         self.motion = Motion(config.frames, config.motion, config.maps)
         told = self.look.told + self.motion.told
         self.joined = nn.Sequential(nn.LayerNorm(told), nn.Linear(told, config.hidden), nn.SiLU())
-        self.heads = nn.ModuleDict({name: nn.Linear(config.hidden, len(v)) for name, v in config.attributes.items()})
+        known = config.hidden + SCENERY
+        self.heads = nn.ModuleDict({name: nn.Linear(known, len(v)) for name, v in config.attributes.items()})
 
     def forward(self, video: Tensor) -> dict[str, Tensor]:
         """Video [b 3 t h w] in [-1, 1], of the config's shape -> logits [b n] for each attribute."""
@@ -114,6 +115,7 @@ class Probe(nn.Module):
             raise ValueError(f"video: expected [b {' '.join(map(str, wanted))}], got {list(video.shape)}")
         seen = self.look(video), self.motion(video)
         told = self.joined(torch.cat([stream.told for stream in seen], 1))
+        told = torch.cat((told, scenery(video).to(told.dtype)), 1)
         return {name: head(told).float() for name, head in self.heads.items()}, seen
 
     @torch.no_grad()

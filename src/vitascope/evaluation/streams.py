@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -9,18 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SHARP = 20.0  # how much better the best match is than one that is not alike at all, as a logarithm
+REACH = 12  # pixels: how far a picture is shifted to see whether it is then the later one
+UNLIKE = 0.3  # of 2: a pixel that differs more, of what moves before the scenery, counts no more
+CERTAIN = 8.0  # how much better the best shift is than the mean of all, as a logarithm
 
 
 class Seen(NamedTuple):
     """What a stream tells of each film [b k], and what it is trained on beside the labels, since one who knows where to look
     learns faster what it is: where it found the subject at `moments` (numbers of frames), log shares of the places of a coarse
-    grid [b moments h w]; and how the camera moved within `pairs` of them, [b pairs 2], sideways and the logarithm of its zoom."""
+    grid [b moments h w]."""
 
     told: Tensor
     moments: list[int]
     found: Tensor
-    pairs: list[tuple[int, int]]
-    camera: Tensor
 
 
 class Look(nn.Module):
@@ -41,27 +43,21 @@ class Look(nn.Module):
         x = x + self.near(x)
         x = x + self.far(x)
         told, found = self.places(x)
-        return Seen(
-            _films(told, len(video)).flatten(1),
-            self.moments,
-            _films(found, len(video)),
-            [],
-            told.new_zeros(len(video), 0, 2),
-        )
+        return Seen(_films(told, len(video)).flatten(1), self.moments, _films(found, len(video)))
 
 
 class Motion(nn.Module):
     """How it moves: where the subject is from moment to moment; and each small piece of a picture is looked for in a later one,
     as optical flow is found from all pairs of features (RAFT, Teed & Deng 2020, arXiv:2003.12039), here by one soft match.
-    Pictures are a quarter, a half and the whole of the film apart, so that a slow camera is seen too.
+    Pictures are a quarter, a half and the whole of the film apart.
     """
 
     def __init__(self, frames: int, widths: tuple[int, int, int], maps: int) -> None:
         super().__init__()
         a, b, c = widths
-        eighths = [round((frames - 1) * k / 8) for k in range(9)]
+        eighths = _parts(frames, 8)
         self.moments = sorted(set(eighths))
-        quarters = [self.moments.index(eighths[k]) for k in range(0, 9, 2)]
+        quarters = [self.moments.index(moment) for moment in _parts(frames, 4)]
         self.pairs = [(quarters[i], quarters[i + span]) for span in (1, 2, 4) for i in range(5 - span)]
         self.pieces = nn.Sequential(_convolution(3, a, 4, kernel=4), _convolution(a, b, 2))
         self.near = _convolution(b, b, 1)
@@ -69,8 +65,7 @@ class Motion(nn.Module):
         self.key = nn.Conv2d(b, b, 1)
         self.joined = _convolution(b + 3, c, 1)
         self.pair = Places(c, maps, 9, c)
-        self.camera = nn.Linear(c, 2)
-        self.told = len(self.moments) * b + len(self.pairs) * (c + 2)
+        self.told = len(self.moments) * b + len(self.pairs) * c
 
     def forward(self, video: Tensor) -> Seen:
         """Video [b 3 t h w]."""
@@ -82,11 +77,8 @@ class Motion(nn.Module):
         keys, there = _films(self.key(x), rows), _films(x, rows)[:, now].flatten(0, 1)
         flow = matched(keys[:, now].flatten(0, 1), keys[:, then].flatten(0, 1))
         pair, _ = self.pair(self.joined(torch.cat((there, flow.to(there.dtype)), 1)), moments_of(flow))
-        moved = self.camera(pair).float()
-        parts = (step, torch.cat((pair, moved), 1))
-        told = torch.cat([_films(part, rows).flatten(1) for part in parts], 1)
-        between = [(self.moments[a], self.moments[b]) for a, b in self.pairs]
-        return Seen(told, self.moments, _films(found, rows), between, _films(moved, rows))
+        told = torch.cat([_films(part, rows).flatten(1) for part in (step, pair)], 1)
+        return Seen(told, self.moments, _films(found, rows))
 
 
 class Places(nn.Module):
@@ -113,6 +105,49 @@ class Places(nn.Module):
         where = (attention @ coordinates(height, width, x.device).T).flatten(1)
         told = self.told(torch.cat((subject, picked, where, flat.mean(2), *beside), 1))
         return told, logs[:, 0].unflatten(1, (height, width))
+
+
+def _parts(frames: int, count: int) -> list[int]:
+    """The frames that cut a film into `count` parts, its first and its last among them."""
+    return [round((frames - 1) * k / count) for k in range(count + 1)]
+
+
+SCENERY = 5
+LOUD = 4.0  # so that it is soon heard beside all else
+
+
+@torch.no_grad()
+def scenery(video: Tensor) -> Tensor:
+    """How far what is behind went to the right in a quarter of each film [b 3 t h w], in pixels of pictures half as large, the
+    median of four, [b SCENERY]: the upper half, the lower, how far either went to whatever side, and how far apart; LOUD
+    times that. A pan is 4 or 5 pixels in both halves.
+
+    It is measured and not learned. A camera that stays still is the usual case, and a network that was to find out how far the
+    scenery went said of all films that it stayed.
+    """
+    quarters = [F.avg_pool2d(video[:, :, moment].float(), 2) for moment in _parts(video.shape[2], 4)]
+    went = torch.stack([drift(now, then) for now, then in pairwise(quarters)]).sort(0).values[1:3].mean(0)
+    upper, lower = went.unbind(1)
+    return LOUD * torch.stack((upper, lower, upper.abs(), lower.abs(), (upper - lower).abs()), 1)
+
+
+def drift(now: Tensor, then: Tensor) -> Tensor:
+    """How many pixels to the right the upper and the lower half of each picture [n c h w] went until a later one, [n 2].
+
+    Of all shifts by up to REACH pixels it is the one after which most of the half is alike (block matching), or the mean of
+    those that do equally well: for a clear sky 0. A camera that turns moves both halves alike, one that moves does not.
+    """
+    height, width = now.shape[-2:]
+    rows, reach = (height + 1) // 2, min(REACH, width // 2 - 1)
+    apart = []
+    for by in range(-reach, reach + 1):
+        here, there = now[..., max(0, -by) : width - max(0, by)], then[..., max(0, by) : width - max(0, -by)]
+        unlike = (here - there).abs().mean(1).clamp(max=UNLIKE).mean(2)
+        apart.append(torch.stack((unlike[:, :rows].mean(1), unlike[:, -rows:].mean(1)), 1))
+    all_ = torch.stack(apart, 2)
+    least = all_.amin(2, keepdim=True)
+    likely = (-CERTAIN * (all_ - least) / (all_.mean(2, keepdim=True) - least + 1e-3)).softmax(2)
+    return likely @ torch.arange(-reach, reach + 1, dtype=all_.dtype, device=all_.device)
 
 
 def matched(now: Tensor, then: Tensor) -> Tensor:

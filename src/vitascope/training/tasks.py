@@ -228,9 +228,8 @@ class DiffusionTask:
         if self.settings.compile:
             condition = filled(condition, self.text.config.text_length)
         begun = torch.tensor([self._happens("first", row, step, self.settings.first) for row in range(len(prompts))])
-        if (
-            starts is not None
-        ):  # a first frame that is given is a film's first, and there is one after it to be asked for
+        if starts is not None:
+            # A first frame that is given is a film's first, and there is one after it to be asked for.
             begun &= (starts == 0) & (x0.shape[2] > 1)
         told = condition if moments is None else {**condition, "moments": moments}
         losses = self.diffusion.loss(x0, told, noise=noise.of(len(prompts)), begun=begun, focus=focus)
@@ -247,10 +246,11 @@ class Turn(NamedTuple):
 
 def frequent(clips: Clips, often: Mapping[str, Mapping[str, int]]) -> list[Turn]:
     """The clips of one epoch: each once, or as often as the largest of the numbers that `often` has for what it shows."""
-    times = [
-        max([1, *(values.get(clips.shows(index, name) or "", 1) for name, values in often.items())])
-        for index in range(len(clips))
-    ]
+    times = [1] * len(clips)
+    if often:
+        for index in range(len(clips)):
+            shown = clips.shows(index)
+            times[index] = max([1, *(values.get(shown.get(name, ""), 1) for name, values in often.items())])
     most = max(times, default=1)
     return [Turn(clip, time, most) for clip, count in enumerate(times) for time in range(count)]
 
