@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vitascope.data.clips import to_pixels
 from vitascope.evaluation.distribution import (
     distribution,
     diversity,
@@ -18,6 +19,7 @@ from vitascope.evaluation.distribution import (
     spread,
 )
 from vitascope.evaluation.probe import Probe, ProbeConfig
+from vitascope.evaluation.streams import scenery
 from vitascope.physics.noise import normal
 from vitascope.storybook import render, scene
 
@@ -117,7 +119,8 @@ def test_features_are_what_the_heads_read() -> None:
     films = render([scene(3, i) for i in range(5)], frames=5, height=16, width=32)
     found = features(probe, films, rows=2)
     assert found.shape == (5, 6)
-    logits = {name: head(found.float()) for name, head in probe.heads.items()}
+    known = torch.cat((found.float(), scenery(to_pixels(films))), 1)
+    logits = {name: head(known) for name, head in probe.heads.items()}
     told = probe.read(films)
     for name, values in probe.config.attributes.items():
         assert [values[i] for i in logits[name].argmax(1).tolist()] == [one[name] for one in told]

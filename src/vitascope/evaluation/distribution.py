@@ -1,6 +1,6 @@
 """Distribution: whether films as a whole are like true ones, and whether they differ from each other as much.
 
-All distances are in the space of the probe's last layer, as the field takes those of a classifier. The reference is a set
+All distances are in the space of the last layer before the probe's heads, as the field takes those of a classifier. The reference is a set
 of true films of other scenes, and beside the generated films stand true films of the very scenes that were asked for: the
 same number of films, so that what the number of films does to a measure is in both.
 """
@@ -65,14 +65,12 @@ class Diversity:
 
 @torch.no_grad()
 def features(probe: Probe, films: Tensor, rows: int = 16) -> Tensor:
-    """What the probe's last layer holds of films uint8 [n t h w c]: float64 [n hidden], on the CPU."""
+    """What the probe has learned to see in films uint8 [n t h w c]: float64 [n hidden], on the CPU."""
     probe.eval()
     device = next(probe.parameters()).device
     found = []
     for chunk in films.split(rows):
-        video = to_pixels(chunk.to(device))
-        told = torch.cat([stream(video).told for stream in (probe.look, probe.motion)], 1)
-        found.append(probe.joined(told).double().cpu())
+        found.append(probe.learned(to_pixels(chunk.to(device)))[0].double().cpu())
     return torch.cat(found)
 
 

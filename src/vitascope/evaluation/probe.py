@@ -110,13 +110,18 @@ class Probe(nn.Module):
 
     def shown(self, video: Tensor) -> tuple[dict[str, Tensor], tuple[Seen, Seen]]:
         """The logits, and what either stream saw."""
+        learned, seen = self.learned(video)
+        known = torch.cat((learned, scenery(video).to(learned.dtype)), 1)
+        return {name: head(known).float() for name, head in self.heads.items()}, seen
+
+    def learned(self, video: Tensor) -> tuple[Tensor, tuple[Seen, Seen]]:
+        """What the heads know of a video, [b hidden], but for how far the scenery went, which is measured; and what either
+        stream saw."""
         wanted = (3, self.config.frames, self.config.height, self.config.width)
         if video.ndim != 5 or video.shape[1:] != wanted:
             raise ValueError(f"video: expected [b {' '.join(map(str, wanted))}], got {list(video.shape)}")
         seen = self.look(video), self.motion(video)
-        told = self.joined(torch.cat([stream.told for stream in seen], 1))
-        told = torch.cat((told, scenery(video).to(told.dtype)), 1)
-        return {name: head(told).float() for name, head in self.heads.items()}, seen
+        return self.joined(torch.cat([stream.told for stream in seen], 1)), seen
 
     @torch.no_grad()
     def read(self, films: Tensor, rows: int = 16) -> list[dict[str, str]]:
