@@ -111,6 +111,7 @@ def test_a_number_of_frames_is_a_list_of_one() -> None:
         ("stages.codec.frames", [], "at least 1 item"),
         ("stages.decoder", table()["stages"]["codec"] | {"crop": 20}, "stages.decoder.crop is a multiple of 8"),
         ("stages.codec.crop", 20, "stages.codec.crop is a multiple of 8"),
+        ("stages.diffusion.crop", 24, "stages.diffusion.crop is a multiple of 16"),
         ("stages.codec.lr", -1.0, "greater than 0; got -1.0"),
         ("stages.codec.ema", 1.0, "less than 1"),
         ("stages.codec.save_every", 0, "greater than or equal to 1"),

@@ -115,7 +115,9 @@ class StageSettings(_Part):
     clips: int = Field(ge=1)
     """How many different clips there are to learn from; of somebody's own films, all are taken."""
     crop: int | None = Field(default=None, ge=1)
-    """Side of the square crops that the codec sees, in pixels; None takes whole frames."""
+    """Side of the square crops that the codec sees, in pixels; None takes whole frames. The network sees them too, of all
+    frames and around subjects, in turn with whole pictures, and is told where they are: what a fox looks like is a small part
+    of its film (Patch Diffusion, Wang et al. 2023, arXiv:2304.12526)."""
     frames: (
         Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_in_turn), Field(min_length=1)] | None
     ) = None
@@ -242,12 +244,13 @@ class Recipe(_Part):
         return self
 
     def _crops(self) -> Iterator[tuple[str, int, int]]:
-        """What of the crops that the codec's stages see must be a multiple of what: (name, got, unit)."""
+        """What of the pieces that the stages see must be a multiple of what: (name, got, unit)."""
         time, rows, columns = self.codec.stride
         for name, stage in self._spanning():
             yield from ((f"stages.{name}.frames - 1", frames - 1, time) for frames in stage.frames or ())
-            if name != "diffusion":
-                yield from ((f"stages.{name}.crop", stage.crop, unit) for unit in (rows, columns) if stage.crop)
+            tokens = self.network.patch[1:] if name == "diffusion" else (1, 1)
+            units = (rows * tokens[0], columns * tokens[1])
+            yield from ((f"stages.{name}.crop", stage.crop, unit) for unit in units if stage.crop)
 
     def _spanning(self) -> Iterator[tuple[str, StageSettings]]:
         """The stages that see stretches of a clip, of as many frames as latents can be made of."""
@@ -282,7 +285,9 @@ class Recipe(_Part):
         Raises BadRecipe.
         """
         table = _table(name_or_path)
-        left = {stage: {"compile", "often"} | ({"frames"} if stage == "diffusion" else set()) for stage in STAGES}
+        left = {
+            stage: {"compile", "often"} | ({"frames", "crop"} if stage == "diffusion" else set()) for stage in STAGES
+        }
         known = base.model_dump(mode="json", exclude={"name": True, "stages": left})
         whole = _laid_over(known, table)
         named = table.get("stages")

@@ -328,22 +328,33 @@ def test_places_are_measured_from_edge_to_edge() -> None:
 
 
 @torch.no_grad()
-def test_a_stretch_is_told_where_in_its_film_it_is() -> None:
-    """Of a whole film the moments say what it knows; each row has its own; and the same frame elsewhere is another."""
+def test_a_piece_is_told_where_in_its_film_it_is() -> None:
+    """Of a whole film that says what it knows; each row has its own; and the same piece elsewhere is another."""
     model = told_places()
     x, clock, context = draw(2, 4, 3, 4, 6), torch.tensor([300.0, 900.0]), draw(2, 5, 8, seed=1)
     whole = model(x, clock, context=context)
-    torch.testing.assert_close(whole, model(x, clock, context=context, moments=along(3).expand(2, 3)))
-    one, at = x[:, :, 1:2], along(5)[torch.tensor([[1], [4]])]
-    both = model(one, clock, context=context, moments=at)
+    known = torch.cat([along(3), along(2), along(3)]).expand(2, 8)
+    torch.testing.assert_close(whole, model(x, clock, context=context, within=known))
+    one, rows, columns = x[:, :, 1:2, :2, :4], along(4), along(7)
+    at = torch.stack([torch.cat([along(5)[[f]], rows[[r]], columns[c : c + 2]]) for f, r, c in ((1, 0, 3), (4, 2, 5))])
+    both = model(one, clock, context=context, within=at)
     for row in range(2):
-        alone = model(
-            one[row : row + 1], clock[row : row + 1], context=context[row : row + 1], moments=at[row : row + 1]
-        )
-        torch.testing.assert_close(both[row : row + 1], alone, atol=1e-5, rtol=0)
-    assert (both - model(one, clock, context=context, moments=at.flip(0))).abs().mean() > 1e-2
-    middle = model(one, clock, context=context, moments=torch.zeros(2, 1))
-    torch.testing.assert_close(middle, model(one, clock, context=context))  # a single frame is its film's middle
+        only = slice(row, row + 1)
+        alone = model(one[only], clock[only], context=context[only], within=at[only])
+        torch.testing.assert_close(both[only], alone, atol=1e-5, rtol=0)
+    for axis in (slice(1), slice(1, 2), slice(2, 4)):
+        elsewhere = at.clone()
+        elsewhere[:, axis] = at.flip(0)[:, axis]
+        assert (both - model(one, clock, context=context, within=elsewhere)).abs().mean() > 1e-3
+    middle = torch.cat([along(1), along(1), along(2)]).expand(2, 4)
+    torch.testing.assert_close(model(one, clock, context=context, within=middle), model(one, clock, context=context))
+
+
+def test_the_waves_of_a_piece_are_those_of_its_place() -> None:
+    film = places((5, 6, 10), torch.device("cpu")).view(5, 6, 10, -1)
+    at = torch.cat([along(5)[1:3], along(6)[2:6], along(10)[3:6]])[None]
+    piece = places((2, 4, 3), torch.device("cpu"), at)
+    torch.testing.assert_close(piece.view(2, 4, 3, -1), film[1:3, 2:6, 3:6])
 
 
 @torch.no_grad()
@@ -375,7 +386,7 @@ def test_nothing_but_weights_is_saved() -> None:
         ({"mask": torch.ones(2, 3)}, "mask: expected bool"),
         ({"image": draw(2, 3, 20)}, "takes no image tokens"),
         ({"concat": draw(2, 20, 2, 4, 6)}, r"got \(2, 36"),
-        ({"moments": torch.zeros(2, 3)}, r"moments: expected \[2 2\]"),
+        ({"within": torch.zeros(2, 6)}, r"within: expected \[2 7\]"),
     ],
 )
 def test_wrong_shapes_are_refused(change: dict[str, Tensor], said: str) -> None:

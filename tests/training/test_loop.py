@@ -19,7 +19,7 @@ from vitascope.physics.noise import Noise
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
 from vitascope.recipe import StageSettings
-from vitascope.storybook import caption, plain, presence
+from vitascope.storybook import caption, plain
 from vitascope.training import checkpoint
 from vitascope.training.loop import Report, State, _batches, train
 from vitascope.training.muon import Muon
@@ -325,119 +325,6 @@ def test_that_share_of_captions_is_dropped_and_the_rest_are_true(tmp_path: Path,
         for prompt, index, epoch in zip(task.batch(step)[1], indices, epochs):
             assert prompt in ("", caption(clips.scene(index), epoch))
     assert task.batch(3)[1] == task.batch(3)[1]
-
-
-class Latent:
-    """Latents of 1 + 2 frames that are not looked at."""
-
-    def batch(self, indices: list[int]) -> Tensor:
-        return torch.zeros(len(indices), 2, 3, 6, 10)
-
-
-def test_the_focus_is_where_subjects_are_in_any_of_a_latent_frames_frames(tmp_path: Path) -> None:
-    clips = story_clips(tmp_path / "clips.u8", Source(seed=1, count=8, frames=9, height=16, width=16))
-    diffusion = Diffusion(nn.Identity(), Linear(), "velocity", LogitNormal())
-    task = DiffusionTask(diffusion, Fixed(), clips, Latent(), settings(batch=4, clips=8, focus=3.0), seed=2)  # type: ignore[arg-type]
-    focus = task.batch(5).focus
-    assert focus is not None
-    assert focus.shape == (4, 3, 6, 10)
-    for row, index in enumerate(task.order.at(5)[0]):
-        there = presence(clips.scene(index), 9, 6, 10)
-        for frame, group in enumerate((there[:1], there[1:5], there[5:])):
-            assert torch.equal(focus[row, frame], 3.0 * group.amax(0))
-    assert 0 < focus.mean() < 1.5
-    plainly = DiffusionTask(diffusion, Fixed(), clips, Latent(), settings(batch=4, clips=8), seed=2)  # type: ignore[arg-type]
-    assert plainly.batch(5).focus is None
-
-
-class Numbered:
-    """Latents of 5 frames, each of which says whose it is and which."""
-
-    def batch(self, indices: list[int]) -> Tensor:
-        value = 10.0 * torch.tensor(indices)[:, None] + torch.arange(5)
-        return value[:, None, :, None, None].expand(-1, 2, -1, 2, 4).clone()
-
-
-def test_a_stretch_of_a_clip_is_told_where_it_is_and_more_of_them_make_a_step(tmp_path: Path) -> None:
-    clips = story_clips(tmp_path / "clips.u8", Source(seed=1, count=30, frames=17, height=16, width=16))
-    diffusion = Diffusion(nn.Identity(), Linear(), "velocity", LogitNormal())
-    chosen = settings(batch=4, clips=30, frames=[1, 17, 5], focus=3.0)
-    task = DiffusionTask(diffusion, Fixed(), clips, Numbered(), chosen, seed=2)  # type: ignore[arg-type]
-    began = set()
-    for step in range(24):
-        lot, indices = task.batch(step), task.order.at(step)[0]
-        span, rows = ((1, 20), (5, 4), (2, 10))[step % 3]
-        assert lot.latents.shape == (rows, 2, span, 2, 4)
-        assert len(lot.prompts) == len(indices) == rows
-        if span == 5:
-            assert lot.starts is lot.moments is None
-            assert torch.equal(lot.latents[:, 0, :, 0, 0], Numbered().batch(indices)[:, 0, :, 0, 0])
-            continue
-        assert lot.starts is not None
-        assert lot.moments is not None
-        assert lot.focus is not None
-        for row, (index, start) in enumerate(zip(indices, lot.starts.tolist())):
-            frames = torch.arange(start, start + span)
-            assert torch.equal(lot.latents[row, 0, :, 0, 0], 10.0 * index + frames)
-            torch.testing.assert_close(lot.moments[row], (frames + 0.5) * 0.4 - 1)
-            there = task._presence(index, 5, 2, 4)[start : start + span]
-            assert torch.equal(lot.focus[row], 3.0 * there)
-            began.add((span, start))
-    assert began == {(1, start) for start in range(5)} | {(2, start) for start in range(4)}
-
-
-class Told(nn.Module):
-    """What a network is asked, written down."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.asked: list[tuple[Tensor, Tensor, Tensor | None]] = []
-
-    def forward(self, x: Tensor, clock: Tensor, moments: Tensor | None = None) -> Tensor:
-        self.asked.append((x, clock, moments))
-        return x * self.weight
-
-
-@pytest.mark.parametrize("frames", [1, 5, 17])
-def test_only_a_films_own_first_frame_is_given_and_something_is_left_to_ask(tmp_path: Path, frames: int) -> None:
-    clips = story_clips(tmp_path / "clips.u8", Source(seed=1, count=30, frames=17, height=16, width=16))
-    net = Told()
-    diffusion = Diffusion(net, Linear(), "velocity", LogitNormal())
-    chosen = settings(batch=4, clips=30, frames=frames, first=1.0)
-    task = DiffusionTask(diffusion, lambda prompts: {}, clips, Numbered(), chosen, seed=2)  # type: ignore[arg-type]
-    for step in range(6):
-        lot = task.batch(step)
-        loss, _ = task.loss(lot, noise=Noise((1, 2, 3, 4)), step=step)
-        assert float(loss.detach()) > 0
-        x, clock, moments = net.asked.pop()
-        assert (moments is None) == (frames == 17)
-        given = [row for row in range(len(x)) if torch.equal(x[row, :, 0], lot.latents[row, :, 0])]
-        starts = [0] * len(x) if lot.starts is None else lot.starts.tolist()
-        assert given == ([] if frames == 1 else [row for row, start in enumerate(starts) if start == 0])
-        assert clock.ndim == (2 if given else 1)
-
-
-def test_what_is_still_missed_comes_more_often(tmp_path: Path) -> None:
-    clips = story_clips(tmp_path / "clips.u8", Source(seed=1, count=40, frames=1, height=16, width=16))
-    often = {"camera": {"pans left": 3}, "light": {"night": 2}}
-    diffusion = Diffusion(nn.Identity(), Linear(), "velocity", LogitNormal())
-    chosen = settings(batch=10, clips=40, dropout=0.0, often=often)
-    task = DiffusionTask(diffusion, Fixed(), clips, Fixed(), chosen, seed=2)  # type: ignore[arg-type]
-    times = {i: 3 if (s := clips.scene(i)).camera == "pans left" else 2 if s.light == "night" else 1 for i in range(40)}
-    assert set(times.values()) == {1, 2, 3}
-    seen = [
-        (place, epoch) for step in range(3 * sum(times.values()) // 10) for place, epoch in zip(*task.order.at(step))
-    ]
-    first = [task.epoch[place].clip for place, epoch in seen if epoch == 0]
-    assert {clip: first.count(clip) for clip in range(40)} == times
-    told = {clip: set() for clip in range(40)}
-    for step in range(2 * sum(times.values()) // 10):
-        for prompt, place in zip(task.batch(step).prompts, task.order.at(step)[0]):
-            told[task.epoch[place].clip].add(prompt)
-    for clip, prompts in told.items():  # each time in other words, as far as there are any
-        assert prompts <= {caption(clips.scene(clip), telling) for telling in range(9)}
-    assert sum(len(p) for p in told.values()) > 1.5 * sum(times.values())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

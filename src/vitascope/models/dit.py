@@ -77,14 +77,14 @@ def along(n: int, device: torch.device | str = "cpu") -> Tensor:
     return (torch.arange(n, dtype=torch.float32, device=device) + 0.5) * (2 / n) - 1
 
 
-def places(grid: tuple[int, int, int], device: torch.device, moments: Tensor | None = None) -> Tensor:
+def places(grid: tuple[int, int, int], device: torch.device, within: Tensor | None = None) -> Tensor:
     """Where the tokens of a grid are in their film, as waves, [l 6 * WAVES]: tokens in the order (t, h, w), w fastest.
 
     Along each axis u goes from -1 to 1 between the film's edges, whatever its size or length (a single frame is its middle),
     and the waves are sin(k pi u / 2) and cos(k pi u / 2) for k = 1, 2, 3: the first sine alone tells one side from the other.
     At t = 1 all tokens look alike, and attention that knows nothing but distances cannot tell a film's left from its right,
-    or its beginning from its end. With `moments` [b t] the frames are at those u of a film that goes on beyond them, and
-    the waves are [b l 6 * WAVES].
+    or its beginning from its end. With `within` [b t + h + w] the grid is a piece of a film that goes on beyond it, in which
+    its frames, rows and columns are at those u, and the waves are [b l 6 * WAVES].
     """
     turns = torch.arange(1, WAVES + 1, dtype=torch.float32, device=device) * (math.pi / 2)
 
@@ -92,16 +92,12 @@ def places(grid: tuple[int, int, int], device: torch.device, moments: Tensor | N
         angle = u[..., None] * turns
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
-    t, h, w = (
-        along(grid[0], device) if moments is None else moments.to(device),
-        along(grid[1], device),
-        along(grid[2], device),
-    )
-    shape = (*t.shape, *grid[1:], 2 * WAVES)
+    t, h, w = [along(n, device) for n in grid] if within is None else within.to(device).split(grid, dim=-1)
+    shape = (*t.shape[:-1], *grid, 2 * WAVES)
     joined = (
-        waves(t)[..., None, None, :].expand(shape),
-        waves(h)[:, None].expand(shape),
-        waves(w).expand(shape),
+        waves(t)[..., :, None, None, :].expand(shape),
+        waves(h)[..., None, :, None, :].expand(shape),
+        waves(w)[..., None, None, :, :].expand(shape),
     )
     return torch.cat(joined, dim=-1).flatten(-4, -2)
 
@@ -259,7 +255,7 @@ class DiT(nn.Module):
         mask: Tensor | None = None,
         image: Tensor | None = None,
         concat: Tensor | None = None,
-        moments: Tensor | None = None,
+        within: Tensor | None = None,
     ) -> Tensor:
         """The prediction (for Wan: the velocity), [b out_channels t h w], float32 at least.
 
@@ -270,20 +266,21 @@ class DiT(nn.Module):
         mask     [b l] bool, True = a real token; None: all are attended, padding too (Wan's own way)
         image    [b n image_width]: image tokens, for models that take them
         concat   [b c2 t h w]: further channels behind x's (Wan image-to-video: mask 4, latent 16)
-        moments  [b f]: where each frame of tokens is in the film of which x is a stretch, from -1 (its beginning) to 1, as
-                 `along` has them; None: x is the whole film. A network that is not told places does without
+        within   [b f + h + w]: where each frame, row and column of tokens is in the film of which x is a piece, from -1 (its
+                 beginning, top, left) to 1, as `along` has them; None: x is the whole film. A network that is not told
+                 places does without
 
         Raises ValueError where shapes do not fit the config.
         """
-        h, given, time, grid = self._begin(x, clock, context, mask, image, concat, moments)
+        h, given, time, grid = self._begin(x, clock, context, mask, image, concat, within)
         for block in self.blocks:
             h = block(h, *given)
         return self._end(h, time, grid)
 
-    def embed_places(self, grid: tuple[int, int, int], moments: Tensor | None = None) -> Tensor:
-        """What is added to the tokens of a grid for their places, [l d], or [b l d] at `moments` of their own; in float32 at
+    def embed_places(self, grid: tuple[int, int, int], within: Tensor | None = None) -> Tensor:
+        """What is added to the tokens of a grid for their places, [l d], or [b l d] `within` films of their own; in float32 at
         least."""
-        return self.place_embedding(places(grid, self.place_embedding.weight.device, moments))
+        return self.place_embedding(places(grid, self.place_embedding.weight.device, within))
 
     def _begin(
         self,
@@ -293,18 +290,18 @@ class DiT(nn.Module):
         mask: Tensor | None,
         image: Tensor | None,
         concat: Tensor | None,
-        moments: Tensor | None = None,
+        within: Tensor | None = None,
     ) -> tuple[Tensor, Given, Tensor, tuple[int, int, int]]:
         """The tokens [b l d], what every block is told beside them, the time's embedding [b f d], the grid of tokens."""
         config = self.config
         if concat is not None:
             x = torch.cat((x, concat.to(x.dtype)), dim=1)
-        self._check(x, clock, context, mask, image, moments)
+        self._check(x, clock, context, mask, image, within)
         pt, ph, pw = config.patch
         grid = (x.shape[2] // pt, x.shape[3] // ph, x.shape[4] // pw)
         h = embed_patches(x, self.patch_embedding)
         if config.places:
-            h = h + self.embed_places(grid, moments)
+            h = h + self.embed_places(grid, within)
         rotary = rotary_table(grid, config.width // config.heads, x.device)
         if clock.ndim == 1:
             clock = clock[:, None]
@@ -326,7 +323,7 @@ class DiT(nn.Module):
         context: Tensor,
         mask: Tensor | None,
         image: Tensor | None,
-        moments: Tensor | None,
+        within: Tensor | None,
     ) -> None:
         config, b = self.config, x.shape[0]
         if x.ndim != 5 or x.shape[1] != config.in_channels:
@@ -338,8 +335,9 @@ class DiT(nn.Module):
             raise ValueError(f"context: expected [{b} l {config.text_width}], got {tuple(context.shape)}")
         if mask is not None and (mask.dtype != torch.bool or mask.shape != context.shape[:2]):
             raise ValueError(f"mask: expected bool {list(context.shape[:2])}, got {mask.dtype} {list(mask.shape)}")
-        if moments is not None and moments.shape != (b, frames):
-            raise ValueError(f"moments: expected [{b} {frames}], got {tuple(moments.shape)}")
+        told = frames + x.shape[3] // config.patch[1] + x.shape[4] // config.patch[2]
+        if within is not None and within.shape != (b, told):
+            raise ValueError(f"within: expected [{b} {told}], got {tuple(within.shape)}")
         if image is not None:
             if config.image_width is None:
                 raise ValueError("image: this model takes no image tokens (image_width is None)")

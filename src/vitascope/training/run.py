@@ -128,7 +128,7 @@ class Run:
             return None
         settings = measuring(self.settings(stage), len(clips))
         if stage == NETWORK_STAGE:  # of whole clips, as films are
-            settings = settings.model_copy(update={"frames": None})
+            settings = settings.model_copy(update={"frames": None, "crop": None})
         task, seed = self._task(stage, clips, settings, "latents-held-out"), key(self.recipe.seed, stage, 2)
         return lambda: held_out_loss(task, settings, len(clips), state, seed, self.device)
 
@@ -145,8 +145,9 @@ class Run:
         told = self._progress("encoding clips")
         encoded = encode_clips(self.folder / "data" / f"{latents}.f16", codec, clips, told, self.device)
         self.system.text.clip.eval().requires_grad_(False)
-        network, text, stride = self.system.diffusion, self.system.text, self.recipe.codec.stride[0]
-        return DiffusionTask(network, text, clips, encoded, settings, seed, self.device, stride)
+        network, text = self.system.diffusion, self.system.text
+        stride, patch = self.recipe.codec.stride, self.recipe.network.patch[1:]
+        return DiffusionTask(network, text, clips, encoded, settings, seed, self.device, stride, patch)
 
     def module(self, stage: str) -> nn.Module:
         """What a stage trains: of the codec, in its second stage, only what turns latents into pixels."""

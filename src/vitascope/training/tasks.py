@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -135,15 +136,23 @@ class ClipTask:
 class Lot(NamedTuple):
     """Latents [b c t h w], a caption each, and how much more errors count at each of their places [b t h w], or None.
 
-    Where they are stretches of longer ones, `starts` [b] are the frames of latents with which they begin, and `moments` [b t]
-    where their frames are in those.
+    Where they are pieces of larger ones, `starts` [b] are the frames of latents with which they begin, and `within` tells where
+    they are in those, as a network wants it.
     """
 
     latents: Tensor
     prompts: list[str]
     focus: Tensor | None
     starts: Tensor | None = None
-    moments: Tensor | None = None
+    within: Tensor | None = None
+
+
+class Piece(NamedTuple):
+    """How much of each clip a step sees: frames, rows and columns of its latents."""
+
+    frames: int
+    rows: int
+    columns: int
 
 
 class DiffusionTask:
@@ -158,18 +167,25 @@ class DiffusionTask:
         settings: StageSettings,
         seed: int,
         device: str = "cpu",
-        stride: int = 4,
+        stride: tuple[int, int, int] = (4, 8, 8),
+        patch: tuple[int, int] = (2, 2),
     ) -> None:
-        """`stride` is how many frames of a clip each frame of its latent is made of, the first apart."""
+        """`stride`: how many frames, rows and columns of pixels are one of latents, the first frame apart; `patch`: how many
+        rows and columns of latents are one of tokens."""
         self.diffusion, self.text = diffusion, text
         self.model = diffusion.net
         self.clips, self.latents, self.settings, self.device = clips, latents, settings, device
-        whole = clips.source.frames
-        self.spans = tuple(1 + (frames - 1) // stride for frames in settings.frames or (whole,))
-        self.whole = 1 + (whole - 1) // stride
+        self.patch = patch
+        source = clips.source
+        self.whole = Piece(1 + (source.frames - 1) // stride[0], source.height // stride[1], source.width // stride[2])
+        spans = [1 + (frames - 1) // stride[0] for frames in settings.frames or (source.frames,)]
+        self.pieces = [self.whole._replace(frames=span) for span in spans]
+        if settings.crop:
+            sides = (min(settings.crop // each, most) for each, most in zip(stride[1:], self.whole[1:]))
+            self.pieces.append(Piece(self.whole.frames, *sides))
         self.epoch = frequent(clips, settings.often)
-        rows = tuple(settings.batch * self.whole // span for span in self.spans)
-        self.order = Order(seed, len(self.epoch), rows)
+        counts = tuple(settings.batch * math.prod(self.whole) // math.prod(piece) for piece in self.pieces)
+        self.order = Order(seed, len(self.epoch), counts)
         self.seed = seed
         self._present: dict[int, Tensor] = {}  # a clip comes back each epoch, and a kilobyte is sooner found than drawn
 
@@ -186,27 +202,54 @@ class DiffusionTask:
                 prompts[row] = self.clips.plain(index)
         latents = self.latents.batch(indices).to(self.device)
         lot = Lot(latents, prompts, self._focus(indices, latents.shape[2:]) if self.settings.focus else None)
-        span = self.spans[step % len(self.spans)]
-        return lot if span == self.whole else self._stretches(lot, span, step)
+        piece = self.pieces[step % len(self.pieces)]
+        return lot if piece == self.whole else self._cut(lot, indices, piece, step)
 
-    def _stretches(self, lot: Lot, span: int, step: int) -> Lot:
-        """Of each row `span` frames of latents on end, from one that is drawn."""
-        rows = range(len(lot.prompts))
-        starts = [key(self.seed, f"start {row}", step) % (self.whole - span + 1) for row in rows]
-        latents = torch.stack([lot.latents[row, :, at : at + span] for row, at in zip(rows, starts)])
-        focus = lot.focus
-        if focus is not None:
-            focus = torch.stack([focus[row, at : at + span] for row, at in zip(rows, starts)])
-        first = torch.tensor(starts)
-        moments = along(self.whole)[first[:, None] + torch.arange(span)].to(self.device)
-        return Lot(latents, lot.prompts, focus, first, moments)
+    def _cut(self, lot: Lot, indices: Sequence[int], piece: Piece, step: int) -> Lot:
+        """Of each row a piece, from a moment that is drawn, and around a place where a subject is at some moment."""
+        starts: list[int] = []
+        latents, focus, within = [], [], []
+        axes = [along(n) for n in (self.whole.frames, *(n // p for n, p in zip(lot.latents.shape[3:], self.patch)))]
+        for row, index in enumerate(indices):
+            first = key(self.seed, f"start {row}", step) % (self.whole.frames - piece.frames + 1)
+            top, left = self._corner(index, piece, lot.latents.shape[2:], key(self.seed, f"corner {row}", step))
+            cut = (slice(first, first + piece.frames), slice(top, top + piece.rows), slice(left, left + piece.columns))
+            latents.append(lot.latents[row][:, *cut])
+            if lot.focus is not None:
+                focus.append(lot.focus[row][cut])
+            tokens = (cut[0], *(slice(s.start // p, s.stop // p) for s, p in zip(cut[1:], self.patch)))
+            within.append(torch.cat([axis[part] for axis, part in zip(axes, tokens)]))
+            starts.append(first)
+        weights = torch.stack(focus) if focus else None
+        told = torch.stack(within).to(self.device)
+        return Lot(torch.stack(latents), lot.prompts, weights, torch.tensor(starts), told)
+
+    def _corner(self, index: int, piece: Piece, shape: Sequence[int], draw: int) -> tuple[int, int]:
+        """The upper left of a piece, where tokens begin: a place where a subject is, as drawn, is anywhere in its middle half;
+        where none is, or none is known, it is anywhere."""
+        sides = (piece.rows, piece.columns)
+        room = [whole - side for whole, side in zip(shape[1:], sides)]
+        if not any(room):
+            return 0, 0
+        there = self._presence_of(index, shape).amax(0).nonzero()
+        corner = []
+        for axis, (side, free, unit) in enumerate(zip(sides, room, self.patch)):
+            draw, chance = divmod(draw, 1 << 16)
+            if len(there):
+                at = int(there[draw % len(there), axis]) - side // 4 - chance % max(1, side // 2)
+            else:
+                at = chance % (free + 1)
+            corner.append(min(max(0, at), free) // unit * unit)
+        return corner[0], corner[1]
 
     def _focus(self, indices: Sequence[int], shape: Sequence[int]) -> Tensor:
         """How much more errors count at each place [b t h w] of latents: the recipe's `focus` where subjects are."""
-        for index in indices:
-            if index not in self._present:
-                self._present[index] = self._presence(index, *shape)
-        return self.settings.focus * torch.stack([self._present[index] for index in indices]).to(self.device)
+        return self.settings.focus * torch.stack([self._presence_of(index, shape) for index in indices]).to(self.device)
+
+    def _presence_of(self, index: int, shape: Sequence[int]) -> Tensor:
+        if index not in self._present:
+            self._present[index] = self._presence(index, *shape)
+        return self._present[index]
 
     def _presence(self, index: int, frames: int, height: int, width: int) -> Tensor:
         """Where subjects are in any of the frames that one of the latent's is made of, bool [t h w]."""
@@ -222,7 +265,7 @@ class DiffusionTask:
         return key(self.seed, f"{what} {row}", step) / 2**63 < share
 
     def loss(self, batch: Lot, *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
-        x0, prompts, focus, starts, moments = batch
+        x0, prompts, focus, starts, within = batch
         with torch.no_grad():
             condition = self.text(prompts)
         if self.settings.compile:
@@ -231,7 +274,7 @@ class DiffusionTask:
         if starts is not None:
             # A first frame that is given is a film's first, and there is one after it to be asked for.
             begun &= (starts == 0) & (x0.shape[2] > 1)
-        told = condition if moments is None else {**condition, "moments": moments}
+        told = condition if within is None else {**condition, "within": within}
         losses = self.diffusion.loss(x0, told, noise=noise.of(len(prompts)), begun=begun, focus=focus)
         return losses.mean(), {}
 
