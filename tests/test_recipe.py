@@ -158,7 +158,7 @@ def test_a_recipe_upon_another_says_what_differs(tmp_path: Path) -> None:
         'name = "upon"\n[video]\nfps = 12\n[stages.decoder]\nsteps = 3\nbatch = 1\nclips = 1\nlr = 1e-3\n'
         "[stages.clip]\nsteps = 2\n"
     )
-    missed = {"compile": True, "frames": (1, 5), "often": {"light": {"night": 2}}}
+    missed = {"compile": True, "frames": (1, 5), "crop": 16, "often": {"light": {"night": 2}}}
     compiled = base.stages.diffusion.model_copy(update=missed)
     learned = base.model_copy(update={"stages": base.stages.model_copy(update={"diffusion": compiled})})
     assert Recipe.upon(str(path), learned) == Recipe.upon(str(path), base), "these are asked for anew"

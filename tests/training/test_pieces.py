@@ -17,6 +17,7 @@ from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
 from vitascope.recipe import StageSettings
 from vitascope.storybook import caption, presence
+from vitascope.training.held_out import measuring
 from vitascope.training.tasks import DiffusionTask
 
 
@@ -143,6 +144,26 @@ def test_crops_of_clips_without_known_subjects_are_anywhere(tmp_path: Path, monk
     task = DiffusionTask(diffusion, Fixed(), clips, Placed(), chosen, seed=2)  # type: ignore[arg-type]
     corners = {(int(c[1]), int(c[2])) for step in (1, 3, 5, 7) for c in task.batch(step).latents[:, :, 0, 0, 0]}
     assert corners == {(top, left) for top in (0, 2, 4) for left in range(0, 13, 2)}
+
+
+def test_a_subjects_place_is_in_the_middle_of_its_crop_and_not_always_at_one_place(tmp_path: Path) -> None:
+    clips = story_clips(tmp_path / "clips.u8", Source(seed=1, count=4, frames=9, height=96, width=160))
+    diffusion = Diffusion(nn.Identity(), Linear(), "velocity", LogitNormal())
+    task = DiffusionTask(diffusion, Fixed(), clips, Placed(), settings(batch=4, clips=4, crop=64), seed=2)  # type: ignore[arg-type]
+    for row, column, tops, lefts in ((6, 10, {0, 2, 4}, {4, 6, 8}), (0, 19, {0}, {12})):
+        for index in range(4):
+            task._present[index] = torch.zeros(3, 12, 20, dtype=torch.bool)
+            task._present[index][1, row, column] = True
+        found = [task.batch(step).latents[:, :, 0, 0, 0].long() for step in range(1, 16, 2)]
+        assert {int(each[1]) for lot in found for each in lot} == tops
+        assert {int(each[2]) for lot in found for each in lot} == lefts
+
+
+def test_what_is_held_out_is_measured_whole() -> None:
+    chosen = settings(batch=8, frames=[1, 9], crop=64, dropout=0.3)
+    measured = measuring(chosen, 5, whole=True)
+    assert (measured.batch, measured.dropout, measured.frames, measured.crop) == (5, 0.0, None, None)
+    assert measuring(chosen, 50) == chosen.model_copy(update={"dropout": 0.0})
 
 
 class Told(nn.Module):

@@ -22,9 +22,11 @@ class Measured(Task, Protocol):
     def batch(self, step: int) -> Any: ...
 
 
-def measuring(settings: StageSettings, count: int) -> StageSettings:
-    """A stage's settings for measuring on `count` clips: no caption is dropped, and no clip is twice in a batch."""
-    return settings.model_copy(update={"batch": min(settings.batch, count), "dropout": 0.0})
+def measuring(settings: StageSettings, count: int, whole: bool = False) -> StageSettings:
+    """A stage's settings for measuring on `count` clips: no caption is dropped, no clip is twice in a batch, and they are
+    `whole` if asked."""
+    pieces = {"frames": None, "crop": None} if whole else {}
+    return settings.model_copy(update={"batch": min(settings.batch, count), "dropout": 0.0, **pieces})
 
 
 @torch.no_grad()

@@ -126,9 +126,7 @@ class Run:
         clips = self.own and self.own.held_out
         if not clips or (stage == "clip" and len(clips) < 2):  # one caption alone is always the nearest
             return None
-        settings = measuring(self.settings(stage), len(clips))
-        if stage == NETWORK_STAGE:  # of whole clips, as films are
-            settings = settings.model_copy(update={"frames": None, "crop": None})
+        settings = measuring(self.settings(stage), len(clips), whole=stage == NETWORK_STAGE)  # as films are
         task, seed = self._task(stage, clips, settings, "latents-held-out"), key(self.recipe.seed, stage, 2)
         return lambda: held_out_loss(task, settings, len(clips), state, seed, self.device)
 
