@@ -153,7 +153,7 @@ class StageSettings(_Part):
     once (diffusion). For what a model still misses: `often = { camera = { "pans left" = 3 } }`."""
     focus: float = Field(default=0.0, ge=0)
     """How much more than elsewhere errors count where the storybook's subjects are, which are small beside what surrounds
-    them (diffusion); see `Diffusion.loss`."""
+    them (diffusion, see `Diffusion.loss`; codec and decoder, see `CodecTask`)."""
     plain: float = Field(default=0.0, ge=0, le=1)
     """The share of captions in the one canonical form, which says everything in the same words and order: what a word
     means is found sooner there, and the others are then learned beside it (diffusion)."""

@@ -1,4 +1,4 @@
-"""What of its clips a step of the diffusion stage sees: where errors count more, pieces of clips, and some clips more often."""
+"""What of its clips a step sees: where errors count more, pieces of clips, and some clips more often."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitascope.data.clips import Source, story_clips
+from vitascope.data.clips import Source, story_clips, to_pixels
 from vitascope.diffusion import Diffusion
 from vitascope.models.dit import along
-from vitascope.physics.noise import Noise
+from vitascope.physics.noise import Noise, normal
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
-from vitascope.recipe import StageSettings
+from vitascope.recipe import Recipe, StageSettings
 from vitascope.storybook import caption, presence
+from vitascope.training.beginning import complete, fresh
 from vitascope.training.held_out import measuring
-from vitascope.training.tasks import DiffusionTask
+from vitascope.training.tasks import CodecTask, DiffusionTask, edges, weighed
 
 
 def settings(**changes: Any) -> StageSettings:
@@ -164,6 +165,53 @@ def test_what_is_held_out_is_measured_whole() -> None:
     measured = measuring(chosen, 5, whole=True)
     assert (measured.batch, measured.dropout, measured.frames, measured.crop) == (5, 0.0, None, None)
     assert measuring(chosen, 50) == chosen.model_copy(update={"dropout": 0.0})
+
+
+def test_a_codecs_crops_weigh_subjects_and_every_other_is_around_one(tmp_path: Path) -> None:
+    clips = story_clips(tmp_path / "clips.u8", Source(seed=1, count=30, frames=9, height=96, width=160))
+    codec = fresh(complete(Recipe.read("tiny"))).codec
+    task = CodecTask(codec, clips, settings(batch=10, clips=30, crop=32, frames=[5], focus=4.0), seed=2)
+    plainly = CodecTask(codec, clips, settings(batch=10, clips=30, crop=32, frames=[5]), seed=2)
+    around, all_ = 0, 0
+    for step in range(3):
+        pixels, weight = task.batch(step)
+        assert pixels.shape == (10, 3, 5, 32, 32)
+        assert weight is not None
+        assert weight.shape == (10, 1, 5, 32, 32)
+        assert set(weight.unique().tolist()) <= {1.0, 5.0}
+        same, none = plainly.batch(step)
+        assert none is None
+        assert torch.equal(pixels[::2], same[::2]), "half of the crops are anywhere"
+        for row, index in enumerate(task.order.at(step)[0][:10]):
+            film = to_pixels(torch.tensor(clips.view(index))[None])[0]
+            there = presence(clips.scene(index), 9, 96, 160)
+            cuts = [  # where it may have been cut out, by its pixels: some skies are alike everywhere
+                (slice(f, f + 5), slice(y, y + 32), slice(x, x + 32))
+                for f in range(5)
+                for y, x in (film[:, f, :65, :129] == pixels[row, :, 0, :1, :1]).all(0).nonzero().tolist()
+                if torch.equal(film[:, f : f + 5, y : y + 32, x : x + 32], pixels[row])
+            ]
+            assert any(torch.equal(weight[row, 0], 1 + 4.0 * there[cut]) for cut in cuts)
+            if row % 2 and there.any():
+                around, all_ = around + int((weight[row] > 1).any()), all_ + 1
+    assert around >= 0.9 * all_ > 0, "a subject may come into sight only later"
+
+
+def test_errors_that_weigh_alike_are_the_mean_and_others_count_by_weight() -> None:
+    a, b = normal(1, "a", 0, (2, 3, 4, 6, 8)), normal(1, "b", 0, (2, 3, 4, 6, 8))
+    even = torch.full((2, 1, 4, 6, 8), 7.0)
+    torch.testing.assert_close(weighed((a - b).abs(), even), (a - b).abs().mean())
+    torch.testing.assert_close(edges(a, b, even), edges(a, b))
+    lone = torch.zeros(2, 1, 4, 6, 8)
+    lone[1, 0, 2, 3, 4] = 2.0
+    torch.testing.assert_close(weighed((a - b).abs(), lone), (a - b).abs()[1, :, 2, 3, 4].mean())
+    d = a - b
+    near = (
+        d[1, :, 2, 3, 4] - d[1, :, 1, 3, 4],
+        d[1, :, 2, 3, 4] - d[1, :, 2, 2, 4],
+        d[1, :, 2, 3, 4] - d[1, :, 2, 3, 3],
+    )
+    torch.testing.assert_close(edges(a, b, lone), sum((each.abs().mean() for each in near), torch.zeros(())))
 
 
 class Told(nn.Module):

@@ -20,6 +20,7 @@ from vitascope.models.dit import along
 from vitascope.physics.noise import Noise, key
 from vitascope.recipe import StageSettings
 from vitascope.text import ClipText, Condition
+from vitascope.training.cuts import corner
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,19 @@ class Order:
         return torch.randperm(self.count, generator=generator)
 
 
+class Crops(NamedTuple):
+    """Pixels [b 3 t h w], and how much errors count at each, [b 1 t h w]; None: all alike."""
+
+    pixels: Tensor
+    weight: Tensor | None
+
+
 class CodecTask:
-    """Reconstruct crops: L1 on pixels and, weighted, on their differences; a light penalty keeps latents bounded."""
+    """Reconstruct crops: L1 on pixels and, weighted, on their differences; a light penalty keeps latents bounded.
+
+    With `focus` errors count more where subjects are, and every other crop is around one: what moves is a small part of a
+    picture, and the first thing that is lost of it.
+    """
 
     def __init__(
         self, codec: VideoCodec, clips: Clips, settings: StageSettings, seed: int, device: str = "cpu"
@@ -58,14 +70,16 @@ class CodecTask:
         self.order = Order(seed, len(clips), settings.batch * max(self.spans))
         self.seed = seed
 
-    def batch(self, step: int) -> Tensor:
-        """Pixels [b 3 t h w] of the step's crops; where they are shorter, there are more of them, for the same work."""
+    def batch(self, step: int) -> Crops:
+        """The step's crops; where they are shorter, there are more of them, for the same work."""
         span = self.spans[step % len(self.spans)]
         indices = self.order.at(step)[0][: self.settings.batch * max(self.spans) // span]
-        crops = torch.stack([self._crop(i, span, step, row) for row, i in enumerate(indices)])
-        return to_pixels(crops.to(self.device))
+        pixels, weights = zip(*(self._crop(i, span, step, row) for row, i in enumerate(indices)))
+        weight = 1 + self.settings.focus * torch.stack(weights).unsqueeze(1) if self.settings.focus else None
+        return Crops(to_pixels(torch.stack(pixels).to(self.device)), None if weight is None else weight.to(self.device))
 
-    def _crop(self, index: int, span: int, step: int, row: int) -> Tensor:
+    def _crop(self, index: int, span: int, step: int, row: int) -> tuple[Tensor, Tensor]:
+        """Pixels uint8 [t h w c] and where subjects are in them, bool [t h w]."""
         source = self.clips.source
         frames, height, width = source.frames, source.height, source.width
         side = self.settings.crop
@@ -76,29 +90,42 @@ class CodecTask:
             (draw >> 16) % (width - columns + 1),
             (draw >> 32) % (frames - span + 1),
         )
-        cut = self.clips.view(index)[start : start + span, top : top + rows, left : left + columns]
-        return torch.tensor(cut)
+        there = self.clips.presence(index, height, width) if self.settings.focus else None
+        if there is None:
+            there = torch.zeros(frames, height, width, dtype=torch.bool)
+        elif row % 2:
+            top, left = corner(there[start : start + span].amax(0), (rows, columns), (1, 1), draw)
+        cut = (slice(start, start + span), slice(top, top + rows), slice(left, left + columns))
+        return torch.tensor(self.clips.view(index)[cut]), there[cut]
 
-    def loss(self, batch: Tensor, *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
-        decoded, mu = self.model.reconstruct(batch)
+    def loss(self, batch: Crops, *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
+        true, weight = batch
+        decoded, mu = self.model.reconstruct(true)
         decoded, mu = decoded.float(), mu.float()
-        pixels = (decoded - batch).abs().mean()
-        loss = pixels + self.settings.quiet * mu.square().mean()
+        off = decoded - true
+        loss = weighed(off.abs(), weight) + self.settings.quiet * mu.square().mean()
         if self.settings.square:
-            loss = loss + self.settings.square * (decoded - batch).square().mean()
+            loss = loss + self.settings.square * weighed(off.square(), weight)
         if self.settings.edges:
-            loss = loss + self.settings.edges * edges(decoded, batch)
+            loss = loss + self.settings.edges * edges(decoded, true, weight)
         with torch.no_grad():
-            error = (decoded.clamp(-1, 1) - batch).square().mean()
+            error = (decoded.clamp(-1, 1) - true).square().mean()
         return loss, {"psnr": float(-10 * torch.log10(error / 4)), "latent_std": float(mu.detach().std())}
 
 
-def edges(a: Tensor, b: Tensor) -> Tensor:
+def weighed(errors: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean of errors [b c t h w] that count by weight [b 1 t h w]; None: all alike."""
+    return errors.mean() if weight is None else (errors * weight).sum() / (weight.sum() * errors.shape[1])
+
+
+def edges(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
     """The L1 distance between the differences of neighbouring pixels, in space and in time: thin things weigh more."""
     total = torch.zeros((), device=a.device)
     for axis in (2, 3, 4):
-        if a.shape[axis] > 1:
-            total = total + (a.diff(dim=axis) - b.diff(dim=axis)).abs().mean()
+        count = a.shape[axis]
+        if count > 1:
+            beside = None if weight is None else weight.narrow(axis, 1, count - 1)
+            total = total + weighed((a.diff(dim=axis) - b.diff(dim=axis)).abs(), beside)
     return total
 
 
@@ -206,13 +233,15 @@ class DiffusionTask:
         return lot if piece == self.whole else self._cut(lot, indices, piece, step)
 
     def _cut(self, lot: Lot, indices: Sequence[int], piece: Piece, step: int) -> Lot:
-        """Of each row a piece, from a moment that is drawn, and around a place where a subject is at some moment."""
+        """Of each row a piece, from a moment that is drawn, around a place where a subject is at some moment."""
         starts: list[int] = []
         latents, focus, within = [], [], []
         axes = [along(n) for n in (self.whole.frames, *(n // p for n, p in zip(lot.latents.shape[3:], self.patch)))]
         for row, index in enumerate(indices):
             first = key(self.seed, f"start {row}", step) % (self.whole.frames - piece.frames + 1)
-            top, left = self._corner(index, piece, lot.latents.shape[2:], key(self.seed, f"corner {row}", step))
+            there = self._presence_of(index, lot.latents.shape[2:]).amax(0)
+            draw = key(self.seed, f"corner {row}", step)
+            top, left = corner(there, (piece.rows, piece.columns), self.patch, draw)
             cut = (slice(first, first + piece.frames), slice(top, top + piece.rows), slice(left, left + piece.columns))
             latents.append(lot.latents[row][:, *cut])
             if lot.focus is not None:
@@ -223,24 +252,6 @@ class DiffusionTask:
         weights = torch.stack(focus) if focus else None
         told = torch.stack(within).to(self.device)
         return Lot(torch.stack(latents), lot.prompts, weights, torch.tensor(starts), told)
-
-    def _corner(self, index: int, piece: Piece, shape: Sequence[int], draw: int) -> tuple[int, int]:
-        """The upper left of a piece, where tokens begin: a place where a subject is, as drawn, is anywhere in its middle half;
-        where none is, or none is known, it is anywhere."""
-        sides = (piece.rows, piece.columns)
-        room = [whole - side for whole, side in zip(shape[1:], sides)]
-        if not any(room):
-            return 0, 0
-        there = self._presence_of(index, shape).amax(0).nonzero()
-        corner = []
-        for axis, (side, free, unit) in enumerate(zip(sides, room, self.patch)):
-            draw, chance = divmod(draw, 1 << 16)
-            if len(there):
-                at = int(there[draw % len(there), axis]) - side // 4 - chance % max(1, side // 2)
-            else:
-                at = chance % (free + 1)
-            corner.append(min(max(0, at), free) // unit * unit)
-        return corner[0], corner[1]
 
     def _focus(self, indices: Sequence[int], shape: Sequence[int]) -> Tensor:
         """How much more errors count at each place [b t h w] of latents: the recipe's `focus` where subjects are."""
