@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from vitascope import bundle
 from vitascope.bench import returns
 from vitascope.bench.returns import grid, returned, shares
 from vitascope.engine import Engine
+from vitascope.media.pictures import picture as read
 from vitascope.physics.noise import normal
 from vitascope.physics.times import shifted
 from vitascope.recipe import Recipe
@@ -56,6 +58,7 @@ def test_shares_count_what_is_read_as_asked() -> None:
         (["--times", "soon"], "--times soon: times are"),
         (["--films", "0"], "--films 0: without films"),
         (["--model", "nowhere/at/all"], "nowhere/at/all"),
+        (["--sheet", "sheet.mp4"], "--sheet sheet.mp4: a contact sheet is a picture"),
     ],
 )
 def test_what_cannot_be_is_told_in_a_sentence(
@@ -66,3 +69,19 @@ def test_what_cannot_be_is_told_in_a_sentence(
         returns.main()
     assert stopped.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_shipped_model_from_a_small_time_is_nearly_what_the_codec_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "sheet.png"
+    monkeypatch.setattr(sys, "argv", ["returns", "--films", "2", "--times", "0.1", "--sheet", str(picture)])
+    returns.main()
+    told = capsys.readouterr().out
+    rows = {line.split()[1]: line.split()[3::2] for line in told.splitlines() if line.startswith("\u2502")}
+    assert rows["place"] == rows["light"] == ["2", "2"]
+    assert str(picture) in told
+    shown = read(picture).float()
+    assert shown.shape == (4 + 2 * (96 + 4), 4 + 3 * (160 + 4), 3)
+    true, codec, back = (shown[:, 4 + n * 164 :][:, :160] for n in range(3))
+    assert 0 < (codec - back).square().mean() < 0.5 * (codec - true).square().mean()

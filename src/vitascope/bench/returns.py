@@ -1,6 +1,6 @@
 """Where along its walk a model loses what a film shows: true films are noised to a time t, and walked back from there.
 
-    python -m vitascope.bench.returns [--model storybook] [--films 40] [--times 0.5,0.7,0.95] [--guidance 4]
+    python -m vitascope.bench.returns [--model storybook] [--films 40] [--times 0.5,0.7,0.95] [--guidance 4] [--sheet a.png]
 
 At t = 0 it is what the codec leaves. What is lost where t is small, the network cannot draw though it sees it through the
 noise; what is lost only where t is near 1, it does not understand of the words. So the table tells at which times to learn.
@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -26,6 +27,7 @@ from vitascope.evaluation.films import ROWS
 from vitascope.evaluation.report import probe_for
 from vitascope.evaluation.scenes import SPLITS, real, scenes
 from vitascope.finding import find
+from vitascope.media import Video, sheet
 from vitascope.physics.noise import Noise
 from vitascope.physics.solvers import SOLVERS
 from vitascope.physics.times import shift_time
@@ -75,36 +77,39 @@ def _times(text: str) -> list[float]:
     return found
 
 
-def _measure(asked: argparse.Namespace) -> Table:
+def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
+    """The table, and the contact sheet: a row for each film, true and as it comes back from each time, half-way through."""
     times = [0.0, *_times(asked.times)]
     if asked.films < 1:
         raise BadShot(f"--films {asked.films}: without films there is nothing to read; ask for at least 1.")
     engine = Engine.load(find(asked.model))
     probe = probe_for(engine)
-    video = engine.recipe.video
     shown = scenes(asked.films, asked.split, world=engine.recipe.world)
     fields = {"guidance": asked.guidance, "steps": asked.steps}
     like = {name: value for name, value in fields.items() if value is not None}
     shots = [engine.prepare(Shot.model_validate({**like, "prompt": plain(s), "seed": i})) for i, s in enumerate(shown)]
     labels = [{name: str(getattr(one, name)) for name in probe.config.attributes} for one in shown]
     found: list[dict[str, int]] = [dict.fromkeys(labels[0], 0) for _ in times]
+    cells: list[Tensor] = []
     for begin in track(range(0, len(shown), ROWS), "walking back", console=Console(stderr=True)):
         part = slice(begin, begin + ROWS)
-        with torch.no_grad():
-            latents = engine.codec.encode(to_pixels(real(video, shown[part])).to(engine.device))
-            for counts, first in zip(found, times):
-                walked = returned(engine, shots[part], latents, first)
-                films = to_bytes(torch.cat(list(engine.codec.decode(walked)), dim=2))
-                for name, right in shares(probe.read(films), labels[part]).items():
-                    counts[name] += right
+        true = real(engine.recipe.video, shown[part])
+        versions = [true]
+        latents = engine.codec.encode(to_pixels(true).to(engine.device))
+        for counts, first in zip(found, times):
+            walked = returned(engine, shots[part], latents, first)
+            versions.append(to_bytes(torch.cat(list(engine.codec.decode(walked)), dim=2)).cpu())
+            for name, right in shares(probe.read(versions[-1]), labels[part]).items():
+                counts[name] += right
+        cells += [film[len(film) // 2] for row in zip(*versions, strict=True) for film in row]
     table = Table("read as asked", *(f"t = {t:g}" for t in times), title=f"of {len(shown)} films, walked back from t")
     for name in labels[0]:
         table.add_row(name, *(str(counts[name]) for counts in found))
-    return table
+    return table, sheet(cells, 1 + len(times))
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, and draw the sheet if asked."""
     parser = argparse.ArgumentParser(description="Where along its walk a model loses what a film shows.")
     parser.add_argument("--model", default="storybook")
     parser.add_argument("--films", type=int, default=40)
@@ -112,8 +117,16 @@ def main() -> None:
     parser.add_argument("--split", choices=SPLITS, default=SPLITS[0])
     parser.add_argument("--guidance", default=None)
     parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--sheet", type=Path, help="a PNG of each film, true and as it comes back from each time")
+    asked = parser.parse_args()
     try:
-        Console().print(_measure(parser.parse_args()))
+        if asked.sheet and asked.sheet.suffix != ".png":
+            raise BadShot(f"--sheet {asked.sheet}: a contact sheet is a picture; name a file that ends in .png.")
+        with torch.no_grad():
+            table, image = _measure(asked)
+        Console().print(table)
+        if asked.sheet:
+            print(Video(image[None], 1.0).save(asked.sheet))
     except VitascopeError as error:
         print(f"vitascope: {error}", file=sys.stderr)
         raise SystemExit(2) from None
