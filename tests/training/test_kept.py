@@ -88,6 +88,25 @@ def test_what_is_not_there_is_told(run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
 
 
+def test_a_run_that_goes_on_with_its_decoder_alone_has_the_bundles_network(run: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "sharper.toml"
+    recipe.write_text(
+        'name = "sharper"\n[stages.decoder]\nsteps = 2\nbatch = 2\nclips = 8\nlr = 1e-2\ncrop = 16\nfocus = 2.0\n'
+    )
+    made = train_recipe(str(recipe), tmp_path / "run", start=str(run / "bundle"))
+    bundle_of(tmp_path / "run", tmp_path / "b")
+    assert bundle.digests(tmp_path / "b") == bundle.digests(made)
+    for name, value in network(run / "bundle").items():
+        assert torch.equal(network(tmp_path / "b")[name], value)
+    before, after = (bundle.load(each).codec.vae.state_dict() for each in (run / "bundle", tmp_path / "b"))
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"decoder", "conv2"}
+    with pytest.raises(BadRun, match="never trained"):
+        bundle_of(tmp_path / "run", tmp_path / "c", "raw")
+    with pytest.raises(BadRun, match="not kept"):
+        bundle_of(tmp_path / "run", tmp_path / "c", step=2)
+
+
 def test_the_command(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "raw"
     assert main(["bundle", str(run), "--weights", "raw", "--step", "2", "--out", str(out)]) == 0

@@ -48,7 +48,8 @@ def kept_steps(folder: Path, stage: str = NETWORK_STAGE) -> list[int]:
 def bundle_of(folder: Path, out: Path, weights: Weights = "average", step: int | None = None) -> Path:
     """Write a bundle of a run's network as it stands, or as it was at a kept `step`: its running average, or the bare weights
     that training moves. The codec and the text tower are their stages' averages, on whose latents and tokens the network
-    learned. The run may go on meanwhile.
+    learned. The run may go on meanwhile. Of a run that goes on from a bundle and trains other parts alone, the network is the
+    bundle's.
 
     Returns `out`. Raises BadRun where there is no run, no such step or no network yet; BadModel when `out` holds something else.
     """
@@ -62,7 +63,8 @@ def bundle_of(folder: Path, out: Path, weights: Weights = "average", step: int |
     continues = (folder / START).is_dir()
     for stage in STAGES:
         path = folder / f"{stage}.safetensors"
-        if stage == NETWORK_STAGE:
+        given = continues and not path.is_file() and weights == "average" and step is None
+        if stage == NETWORK_STAGE and not given:
             path = _asked(folder, step)
         if path.is_file():
             tensors = checkpoint.load(path)
