@@ -24,7 +24,7 @@ from vitascope.tensors import fill, read, write
 
 WEIGHTS, ABOUT = "probe.safetensors", "probe.json"
 LARGEST = 4096  # for any number of a config: far above what is of use, and small enough to build
-ENOUGH = 0.95
+ENOUGH = 0.97
 """The accuracy on real renders below which an attribute is called unmeasured."""
 
 
