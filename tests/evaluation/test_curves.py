@@ -36,7 +36,6 @@ from vitascope.evaluation.steering import (
     STEPS,
     Asked,
     Point,
-    labels,
     shots,
 )
 from vitascope.physics.solvers import SOLVERS as KNOWN
@@ -181,9 +180,9 @@ def test_films_of_any_length_are_shown_to_the_probe_whole() -> None:
 
 def test_only_what_is_said_and_measured_is_counted() -> None:
     scene = scenes(1)[0]
-    right = labels(scene)
+    right = scene.shows()
     wrong = right | {"colour": "none", "camera": "none", "light": "none"}
-    asked = Asked("a", labels(scene, ("subject", "colour", "camera")))
+    asked = Asked("a", scene.shows(("subject", "colour", "camera")))
     point = Point("length", "", 3.0, (asked,), seeds=2)
     told = judged(Steady([right, wrong]), point, real(VIDEO, scenes(2)))
     assert told.adherence == Share(3, 4), "two attributes of two films, the camera is read too badly"
@@ -207,7 +206,7 @@ def test_freedom_is_that_of_the_world_or_less() -> None:
     assert entropy(["a"] * 8) == 0
     assert entropy(["a", "b", "c", "d"]) == pytest.approx(2)
     shown = scenes(16)
-    free = [labels(scene) for scene in shown]
+    free = [scene.shows() for scene in shown]
     nothing = (Asked("a", {}),)
     assert freedom(nothing, [free], NAMES) == pytest.approx(1, abs=0.15)
     assert freedom(nothing, [[free[0]] * 16], NAMES) == 0

@@ -88,7 +88,7 @@ def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
     fields = {"guidance": asked.guidance, "steps": asked.steps}
     like = {name: value for name, value in fields.items() if value is not None}
     shots = [engine.prepare(Shot.model_validate({**like, "prompt": plain(s), "seed": i})) for i, s in enumerate(shown)]
-    labels = [{name: str(getattr(one, name)) for name in probe.config.attributes} for one in shown]
+    labels = [one.shows(probe.config.attributes) for one in shown]
     found: list[dict[str, int]] = [dict.fromkeys(labels[0], 0) for _ in times]
     cells: list[Tensor] = []
     for begin in track(range(0, len(shown), ROWS), "walking back", console=Console(stderr=True)):

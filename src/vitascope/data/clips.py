@@ -19,7 +19,7 @@ from vitascope.data.rendering import Job, drawn_in_order
 from vitascope.errors import BadRun
 from vitascope.storybook import Scene, caption, plain, presence, scene
 from vitascope.storybook.scenes import Split
-from vitascope.storybook.worlds import DEFAULT, world_of
+from vitascope.storybook.worlds import DEFAULT
 
 CHUNK = 32
 
@@ -121,8 +121,7 @@ class StoryClips:
 
     def shows(self, index: int) -> Mapping[str, str]:
         """The labels of the scene of clip `index`."""
-        shown = self.scene(index)
-        return {name: str(getattr(shown, name)) for name in world_of(shown.world).values}
+        return self.scene(index).shows()
 
     def presence(self, index: int, height: int, width: int) -> Tensor:
         """Where the subjects of clip `index` are, by their exact tracks."""

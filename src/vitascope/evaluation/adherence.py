@@ -77,7 +77,7 @@ def adherence(shown: Shown, probe: Probe, split: Split = "withheld", watch: Watc
         if watch:
             watch("reading films", len(read[0]), len(shown))
     made, through, true = read
-    asked = [{name: str(getattr(one, name)) for name in probe.config.attributes} for one in shown.scenes]
+    asked = [one.shows(probe.config.attributes) for one in shown.scenes]
     rows = [counted(probe, name, asked, made, through, true) for name in probe.config.attributes]
     readings = [Reading(s.prompt, s.seed or 0, a, m) for s, a, m in zip(shown.shots, asked, made, strict=True)]
     return Adherence.of(split, rows, readings)

@@ -28,7 +28,7 @@ from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.rounding import rounded
 from vitascope.evaluation.scenes import real, scenes, siblings
 from vitascope.evaluation.share import Share
-from vitascope.evaluation.steering import CONTRADICTED, CURVES, SEEDS, Asked, Point, labels, shots
+from vitascope.evaluation.steering import CONTRADICTED, CURVES, SEEDS, Asked, Point, shots
 from vitascope.physics.noise import key
 from vitascope.storybook import plain, scene
 from vitascope.storybook.worlds import DEFAULT
@@ -140,7 +140,7 @@ def world(engine: Engine, probe: Probe, films: int) -> Measured:
     """How true films measure: as many of the same full captions; nothing is as free as the world."""
     shown = scenes(max(1, films // SEEDS), world=engine.recipe.world)
     true = torch.cat([real(engine.recipe.video, siblings(one, SEEDS)) for one in shown])
-    asked = tuple(Asked(plain(one), labels(one)) for one in shown)
+    asked = tuple(Asked(plain(one), one.shows()) for one in shown)
     return replace(judged(probe, Point("world", "", "", asked), true), freedom=1.0)
 
 

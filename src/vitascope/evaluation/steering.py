@@ -66,11 +66,6 @@ class Curve:
     points: Callable[[int, str], Iterator[Point]]
 
 
-def labels(scene: Scene, names: Sequence[str] | None = None) -> dict[str, str]:
-    """What the scene shows, of all attributes or some."""
-    return {name: str(getattr(scene, name)) for name in world_of(scene.world).values if names is None or name in names}
-
-
 def shots(point: Point, held: Mapping[str, Any]) -> list[Shot]:
     """The shots of a point, prompt by prompt, seeds 0, 1, 2... within each. Raises BadShot."""
     return [
@@ -81,7 +76,7 @@ def shots(point: Point, held: Mapping[str, Any]) -> list[Shot]:
 
 
 def _plainly(films: int, world: str = DEFAULT) -> tuple[Asked, ...]:
-    return tuple(Asked(plain(s), labels(s)) for s in scenes(max(1, films // SEEDS), world=world))
+    return tuple(Asked(plain(s), s.shows()) for s in scenes(max(1, films // SEEDS), world=world))
 
 
 def _guidance(films: int, world: str = DEFAULT) -> Iterator[Point]:
@@ -103,7 +98,7 @@ def _saying(shown: Sequence[Scene]) -> dict[int, list[Asked]]:
         for index in range(DRAWS):
             names = said(scene, index)
             if len(names) not in kept:
-                kept[len(names)] = Asked(caption(scene, index), labels(scene, tuple(names)))
+                kept[len(names)] = Asked(caption(scene, index), scene.shows(names))
         for count, asked in kept.items():
             found.setdefault(count, []).append(asked)
     return {count: asked for count, asked in sorted(found.items()) if len(asked) == len(shown)}
@@ -130,7 +125,7 @@ def _order(films: int, world: str = DEFAULT) -> Iterator[Point]:
         asked = []
         for scene in scenes(max(1, films // SEEDS), world=world):
             main, *details = plain(scene).split(", ")
-            asked.append(Asked(", ".join([*details, main] if turned else [main, *details]), labels(scene)))
+            asked.append(Asked(", ".join([*details, main] if turned else [main, *details]), scene.shows()))
         yield Point("order", "", name, tuple(asked))
 
 
@@ -142,7 +137,7 @@ def _contradiction(films: int, world: str = DEFAULT) -> Iterator[Point]:
         for scene in shown:
             other = str(getattr(_other_light(scene), CONTRADICTED))
             told = other if contrary else str(getattr(scene, CONTRADICTED))
-            asked.append(Asked(f"{plain(scene)}. it is {told}", labels(scene), other))
+            asked.append(Asked(f"{plain(scene)}. it is {told}", scene.shows(), other))
         yield Point("contradiction", "", name, tuple(asked))
 
 
@@ -173,7 +168,7 @@ def _negative(films: int, world: str = DEFAULT) -> Iterator[Point]:
         asked = []
         for scene in scenes(max(1, films // SEEDS), world=world):
             other = "" if without else plain(_stranger(scene))
-            asked.append(Asked(plain(scene), labels(scene), negative=other))
+            asked.append(Asked(plain(scene), scene.shows(), negative=other))
         yield Point("negative", "", name, tuple(asked))
 
 

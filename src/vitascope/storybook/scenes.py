@@ -11,6 +11,7 @@ frame is 1 high (see `motion`). Rules that keep the labels exact:
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,6 +82,11 @@ class Scene:
         """The fields that are labels: two scenes that share them differ in what labels leave open. A heading is one of them."""
         found: dict[str, Any] = {name: value for name, value in vars(self).items() if isinstance(value, str)}
         return found if self.world == DEFAULT or self.heading == "none" else found | {"direction": self.direction}
+
+    def shows(self, names: Collection[str] | None = None) -> dict[str, str]:
+        """What it shows of its world's attributes, of all or of those among `names`: {"camera": "pans left", ...}."""
+        told = world_of(self.world).values
+        return {name: str(getattr(self, name)) for name in told if names is None or name in names}
 
     @property
     def change(self) -> str:
