@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from vitascope.storybook import ATTRIBUTES, scene, withheld
+from vitascope.storybook import ATTRIBUTES, WORLDS, said, scene, withheld
 
 COMBINED = ("subject", "colour", "action", "place")
 
@@ -23,6 +23,20 @@ def test_the_sampling_is_frozen():
     """Models are trained on these clips: the same seed must mean the same scene in every version."""
     labels = [tuple(getattr(scene(0, i), name) for name in ATTRIBUTES) for i in range(3)]
     assert labels == FROZEN
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_scene_shows_the_attributes_of_its_world_and_no_others(world):
+    """A caption may say more than a probe can be asked for: what a person wears."""
+    told = set()
+    for index in range(200):
+        one = scene(0, index, "any", world)
+        whole, names = one.shows(), said(one, index)
+        told |= names - set(whole)
+        assert one.shows(names) == {name: whole[name] for name in whole if name in names}
+        assert all(value in WORLDS[world].values[name] for name, value in whole.items())
+        assert set(whole) == set(WORLDS[world].values)
+    assert told == ({"dress"} if world == "whole" else set())
 
 
 @pytest.mark.parametrize("split", ["train", "withheld"])
