@@ -107,6 +107,37 @@ def test_a_run_that_goes_on_with_its_decoder_alone_has_the_bundles_network(run: 
         bundle_of(tmp_path / "run", tmp_path / "c", step=2)
 
 
+@pytest.fixture(scope="module")
+def further(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that goes on with the network of the other one's bundle."""
+    folder = tmp_path_factory.mktemp("further")
+    recipe = folder / "further.toml"
+    recipe.write_text('name = "further"\n[stages.diffusion]\nsteps = 4\nbatch = 2\nclips = 8\nlr = 1e-2\n')
+    train_recipe(str(recipe), folder / "run", start=str(run / "bundle"))
+    return folder / "run"
+
+
+def test_strength_goes_from_what_a_run_began_with_to_what_came_of_it(run: Path, further: Path, tmp_path: Path) -> None:
+    ends = network(run / "bundle"), network(further / "bundle")
+    moved = {name for name in ends[0] if not torch.equal(ends[0][name], ends[1][name])}
+    assert len(moved) > len(ends[0]) / 2
+    for strength in (0.0, 0.3, 0.7, 1.0):
+        bundle_of(further, tmp_path / f"{strength}", strength=strength)
+        for name, value in network(tmp_path / f"{strength}").items():
+            first, last = ends[0][name], ends[1][name]
+            allowed = 2**-7 * (first.abs() + last.abs()) + 1e-6  # bundles have bf16: the ends are rounded, and it
+            assert bool(((value - first.lerp(last, strength)).abs() <= allowed).all()), (name, strength)
+    for strength, end in ((0.0, run / "bundle"), (1.0, further / "bundle")):
+        found, told = bundle.digests(tmp_path / f"{strength}"), bundle.digests(end)
+        assert found[bundle.NETWORK] == told[bundle.NETWORK], "the ends are exact"
+
+
+def test_a_run_that_began_with_nothing_has_no_strength(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadRun, match=r"strength 0\.5 of a run that began with no bundle"):
+        bundle_of(run, tmp_path / "b", strength=0.5)
+    assert not (tmp_path / "b").exists()
+
+
 def test_the_command(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "raw"
     assert main(["bundle", str(run), "--weights", "raw", "--step", "2", "--out", str(out)]) == 0
@@ -117,6 +148,10 @@ def test_the_command(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str
         (["--weights", "rw"], "did you mean raw"),
         (["--step", "0"], "above 0"),
         (["--step", "99"], "were not kept"),
+        (["--strength", "0.5"], "began with no bundle"),
+        (["--strength", "2"], "from 0"),
+        (["--strength", "nan"], "from 0"),
+        (["--strength", "half"], "from 0"),
     ):
         assert main(["bundle", str(run), *flags]) == 2
         found = capfd.readouterr()

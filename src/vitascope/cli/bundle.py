@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from vitascope.cli.flags import BadCommand, Flag, Folder, Text, Whole, word
+from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, Whole, word
 from vitascope.errors import BadMedia, nearest
 
 WEIGHTS = ("average", "raw")  # as `training.kept` has them, without torch
@@ -25,6 +25,8 @@ class Command:
 
     vitascope bundle runs/mine --step 4000 --out runs/mine-4000
 
+    vitascope bundle runs/mine --strength 0.7 --out runs/mine-milder
+
     vitascope evaluate --model runs/mine/bundle --against runs/mine-raw --out figures
     """
 
@@ -36,6 +38,8 @@ class Command:
     """average: the running average of the network, which is what ships; raw: what training moves. average if not given."""
     step: Whole = None
     """The network as it was at this step; as it is now if not given."""
+    strength: Real = None
+    """Of a run that goes on from a model: how far from that model's network to its own, from 0 to 1; 1 if not given."""
     force: Flag = False
     """Replace a bundle that is there."""
 
@@ -43,8 +47,9 @@ class Command:
 def run(command: Command) -> None:
     """Prints the bundle's folder."""
     weights, step = chosen_weights(command.weights), chosen_step(command.step)
+    strength = chosen_strength(command.strength)
     folder = Path(command.run)
-    name = "-".join(["bundle", weights, *([str(step)] if step is not None else [])])
+    name = "-".join(["bundle", weights, *([str(step)] if step else []), *([f"{strength:g}"] if strength < 1 else [])])
     out = Path(command.out) if command.out is not None else folder / name
     there = out.exists() and not (out.is_dir() and not any(out.iterdir()))
     if there and not command.force:
@@ -53,7 +58,7 @@ def run(command: Command) -> None:
         )
     from vitascope.training.kept import bundle_of
 
-    print(bundle_of(folder, out, weights, step))
+    print(bundle_of(folder, out, weights, step, strength))
 
 
 def chosen_weights(text: str | None) -> Any:
@@ -74,3 +79,19 @@ def chosen_step(text: str | None) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
         raise BadCommand(f"--step {text[:60]!r}: it is a whole number above 0; write for instance --step 4000.")
     return int(text)
+
+
+def chosen_strength(text: str | None) -> float:
+    """Raises BadCommand when it is no number from 0 to 1."""
+    if text is None:
+        return 1.0
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = -1.0
+    if not 0 <= strength <= 1:
+        raise BadCommand(
+            f"--strength {text[:60]!r}: it is a number from 0 (the model that the run goes on from) to 1 (what the run made of "
+            "it); write for instance --strength 0.7."
+        )
+    return strength

@@ -1,7 +1,9 @@
 """Bundles of a run on its way: as its average or as the bare weights, as it stands or as it was at a step that was kept.
 
 What ships is the running average of a finished run. Whether the average helps, and whether more steps did, can only be
-measured with bundles of the other kinds.
+measured with bundles of the other kinds. Of a run that goes on from a bundle, weights between the two may be asked for: on a
+straight line from what a network was to what a short further training made of it the loss has a valley, whose floor often lies
+before its end (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
 """
 
 from __future__ import annotations
@@ -45,13 +47,17 @@ def kept_steps(folder: Path, stage: str = NETWORK_STAGE) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def bundle_of(folder: Path, out: Path, weights: Weights = "average", step: int | None = None) -> Path:
+def bundle_of(
+    folder: Path, out: Path, weights: Weights = "average", step: int | None = None, strength: float = 1.0
+) -> Path:
     """Write a bundle of a run's network as it stands, or as it was at a kept `step`: its running average, or the bare weights
     that training moves. The codec and the text tower are their stages' averages, on whose latents and tokens the network
     learned. The run may go on meanwhile. Of a run that goes on from a bundle and trains other parts alone, the network is the
-    bundle's.
+    bundle's; of one that trains the network, `strength` of the way from the bundle's to its own may be taken: 0 is the bundle's
+    network, 1 the run's.
 
-    Returns `out`. Raises BadRun where there is no run, no such step or no network yet; BadModel when `out` holds something else.
+    Returns `out`. Raises BadRun where there is no run, no such step or no network yet, or where a run that goes on from nothing
+    is to have another strength than 1; BadModel when `out` holds something else.
     """
     system = _system(folder)
     modules: dict[str, nn.Module] = {
@@ -61,6 +67,11 @@ def bundle_of(folder: Path, out: Path, weights: Weights = "average", step: int |
         "decoder": system.codec.vae,
     }
     continues = (folder / START).is_dir()
+    if strength != 1 and not continues:
+        raise BadRun(
+            f"{folder}: strength {strength:g} of a run that began with no bundle, so there is no network to go back towards; leave "
+            "the strength out."
+        )
     for stage in STAGES:
         path = folder / f"{stage}.safetensors"
         given = continues and not path.is_file() and weights == "average" and step is None
@@ -69,6 +80,8 @@ def bundle_of(folder: Path, out: Path, weights: Weights = "average", step: int |
         if path.is_file():
             tensors = checkpoint.load(path)
             chosen = _weights(tensors, weights if stage == NETWORK_STAGE else "average")
+            if stage == NETWORK_STAGE:
+                chosen = _between(modules[stage].state_dict(), chosen, strength)
             modules[stage].load_state_dict(chosen)
         elif stage in ("codec", "clip") and not continues:
             raise BadRun(
@@ -107,6 +120,11 @@ def _weights(tensors: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
     return under("model/") | (under("average/") if weights == "average" else {})
+
+
+def _between(began: dict[str, Tensor], came: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
+    """`strength` of the way from one module's state to another; at 0 and 1 bit for bit the one and the other."""
+    return {name: began[name].lerp(value.to(began[name]), strength) for name, value in came.items()}
 
 
 def _system(folder: Path) -> System:
