@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -186,12 +188,15 @@ def test_only_what_is_said_and_measured_is_counted() -> None:
     point = Point("length", "", 3.0, (asked,), seeds=2)
     told = judged(Steady([right, wrong]), point, real(VIDEO, scenes(2)))
     assert told.adherence == Share(3, 4), "two attributes of two films, the camera is read too badly"
+    assert told.attributes == {"subject": Share(2, 2), "colour": Share(1, 2), "camera": Share(1, 2)}
+    assert told.everything == Share(4, 6), "the camera, too"
     assert (told.first, told.last) == (None, None)
     other = Asked("a", right, against="night" if right[CONTRADICTED] != "night" else "day")
     shown = right | {CONTRADICTED: cast(str, other.against)}
     told = judged(Steady([right, shown]), Point("contradiction", "", "c", (other,), seeds=2), real(VIDEO, scenes(2)))
     assert (told.first, told.last) == (Share(1, 2), Share(1, 2))
     assert told.adherence == Share(10, 10), "what is contradicted is told apart"
+    assert CONTRADICTED not in told.attributes
 
 
 def test_saturation_of_known_colours() -> None:
@@ -225,6 +230,16 @@ def test_points_are_kept_one_by_one_and_not_measured_again() -> None:
     assert measure(again, "negative", "guidance", before=stopped) == whole
     assert again.made == 40
     assert Curves.parse(whole.json()) == whole
+
+
+def test_points_that_were_kept_before_attributes_were_are_read() -> None:
+    whole = measure(Maker(), "negative")
+    entries = json.loads(whole.json())
+    for point in entries["points"]:
+        del point["attributes"]
+    kept = Curves.parse(json.dumps(entries))
+    assert kept == replace(whole, points=tuple(replace(point, attributes={}) for point in whole.points))
+    assert kept.points[0].everything == Share(0, 0)
 
 
 def test_curves_of_something_else_are_not_gone_on_with() -> None:

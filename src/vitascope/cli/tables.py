@@ -32,7 +32,7 @@ def show_curves(curves: Curves) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("curve", "line", "at"):
         table.add_column(name)
-    for name in ("films", "as asked", "95 %", "diversity", "saturation", "left free"):
+    for name in ("films", "as asked", "95 %", "unmeasured too", "diversity", "saturation", "left free"):
         table.add_column(name, justify="right")
     before = ""
     for point in (curves.world, *curves.points):
@@ -44,9 +44,10 @@ def show_curves(curves: Curves) -> None:
             table.add_row(point.curve, point.line, at, str(point.films), "left the numbers")
             continue
         asked = (_percent(point.adherence.value), _range(point.adherence)) if point.adherence.of else ("", "")
+        read = _percent(point.everything.value) if point.everything.of else ""
         shares = ("" if v is None else _percent(v) for v in (point.saturation, point.freedom))
         apart = "" if point.diversity is None else f"{point.diversity:.3f}"
-        table.add_row(point.curve, point.line, at, str(point.films), *asked, apart, *shares)
+        table.add_row(point.curve, point.line, at, str(point.films), *asked, read, apart, *shares)
     console = _console()
     console.print(f"{curves.model} {curves.weights}: curves of about {curves.films} films a point; world: true films")
     console.print(table)

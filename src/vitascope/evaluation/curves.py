@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -56,6 +56,15 @@ class Measured:
     first: Share | None = None
     """Films that show what a contradictory prompt says first, and what it says last."""
     last: Share | None = None
+    attributes: dict[str, Share] = field(default_factory=dict)
+    """By attribute, of all that are said: also of those that the probe reads too badly to call them measured, whose figures
+    tell one point from another at most, and only beside the world's."""
+
+    @property
+    def everything(self) -> Share:
+        """Readings that are as the prompts say, of all attributes that they say."""
+        told = self.attributes.values()
+        return Share(sum(share.hits for share in told), sum(share.of for share in told))
 
 
 @dataclass(frozen=True)
@@ -161,13 +170,13 @@ def judged(probe: Probe, point: Point, films: Tensor) -> Measured:
     seen = paced(films, probe.config.frames)
     read = [probe.read(part) for part in seen.split(point.seeds)]
     usable = [name for name in probe.config.attributes if probe.measures(name)]
-    hits = [
-        film[name] == said
-        for asked, group in zip(point.asked, read)
-        for film in group
-        for name, said in asked.says.items()
-        if name in usable and not (asked.against and name == CONTRADICTED)
-    ]
+    hits: dict[str, list[bool]] = {}
+    for asked, group in zip(point.asked, read):
+        for film in group:
+            for name, said in asked.says.items():
+                if name in film and not (asked.against and name == CONTRADICTED):
+                    hits.setdefault(name, []).append(film[name] == said)
+    right = [hit for name in usable for hit in hits.get(name, ())]
     told = features(probe, seen).split(point.seeds)
     apart = [spread(each) for each in told if len(each) > 1]
     contrary = [(a, film[CONTRADICTED]) for a, group in zip(point.asked, read) for film in group if a.against]
@@ -178,12 +187,13 @@ def judged(probe: Probe, point: Point, films: Tensor) -> Measured:
         x=point.x,
         films=len(films),
         finite=True,
-        adherence=Share(sum(hits), len(hits)),
+        adherence=Share(sum(right), len(right)),
         diversity=sum(apart) / len(apart) if apart else None,
         saturation=saturation(films),
         freedom=freedom(point.asked, read, usable, probe.config.world),
         first=Share(sum(v == a.says[CONTRADICTED] for a, v in contrary), len(contrary)) if contrary else None,
         last=Share(sum(v == a.against for a, v in contrary), len(contrary)) if contrary else None,
+        attributes={name: Share(sum(each), len(each)) for name, each in hits.items()},
     )
     return rounded(found)
 

@@ -170,6 +170,11 @@ VALUES = (
         lambda point: 100 * point.adherence.value if point.adherence.of else None,
     ),
     Value(
+        "Do they, by what the probe reads less well, too?",
+        Axis("readings as asked", "%", high=100),
+        lambda point: 100 * point.everything.value if point.everything.of else None,
+    ),
+    Value(
         "How far are films of one prompt apart?",
         Axis("distance in the probe's features", low=0),
         lambda point: point.diversity,
@@ -202,7 +207,7 @@ def of_curves(told: Curves) -> Iterator[Section]:
     for name, curve in CURVES.items():
         points = [point for point in told.points if point.curve == name]
         lost = [f"{point.line} {point.x}".strip() for point in points if not point.finite]
-        note = f"About {told.films} films a point; the readings are of what the probe measures."
+        note = f"About {told.films} films a point; readings are of what the probe measures, where nothing else is said."
         if lost:
             note += f" Films left the numbers at {', '.join(lost)}."
         found = [drawn for value in VALUES if (drawn := _curve(told, name, value, points))]
