@@ -19,7 +19,7 @@ from vitascope.engine import Engine
 from vitascope.errors import BadModel
 from vitascope.recipe import Recipe
 from vitascope.text import TOKENIZER
-from vitascope.training.run import complete, fresh
+from vitascope.training.beginning import complete, fresh
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from vitascope.physics.solvers import ORDER, WEAK
 from vitascope.recipe import RECIPES, Recipe
 from vitascope.shot import Shot
 from vitascope.storybook import ATTRIBUTES
-from vitascope.training.run import complete, fresh
+from vitascope.training.beginning import complete, fresh
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]

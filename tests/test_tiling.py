@@ -18,10 +18,10 @@ from torch import Tensor
 import vitascope.engine
 from vitascope.checkpoints import wan_system
 from vitascope.codec import VideoCodec
-from vitascope.engine import Engine, memory, to_bytes
+from vitascope.engine import Engine, to_bytes
 from vitascope.errors import BadShot
 from vitascope.models.vae import VAEConfig
-from vitascope.planning import TILE, Machine
+from vitascope.planning import TILE, Ask, Machine, peak
 from vitascope.planning.tiles import decoder
 from vitascope.shot import Shot
 from vitascope.tiling import joined, packed, spans, step_of, unpacked
@@ -202,7 +202,7 @@ def test_an_engine_takes_the_tiles_of_its_plan(wan: Path, tmp_path: Path, monkey
     engine = Engine.load(wan, "cpu", dtype="bfloat16", offload="auto", shot=shot)
     assert engine.codec.tile == TILE
     assert Engine.load(wan, "cpu", dtype="bfloat16", offload="auto", shot=shot, tile=128).codec.tile == 128
-    needs = [memory(engine.system.sizes, shot, rows=2, tile=tile) for tile in (None, TILE)]
+    needs = [peak(engine.system.sizes, Ask(1, 512, 1024), rows=2, tile=tile) for tile in (None, TILE)]
     assert needs[1] < needs[0]
     monkeypatch.setattr(vitascope.engine, "free_memory", lambda device: needs[1])
     assert engine.prepare(shot).width == 1024

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from vitascope import __version__, bundle, exchange
 from vitascope.checkpoints import wan_system
-from vitascope.checkpoints.attaching import sane
+from vitascope.checkpoints.attaching import read_loras
 from vitascope.checkpoints.layout import look
-from vitascope.checkpoints.lora import Lora
 from vitascope.checkpoints.wan_system import WanSystem
 from vitascope.checkpoints.weights import Weights, opened
 from vitascope.codec import VideoCodec
@@ -29,7 +28,7 @@ from vitascope.physics.guidance import guide
 from vitascope.physics.noise import Noise
 from vitascope.physics.solvers import SOLVERS, Step
 from vitascope.physics.times import shifted
-from vitascope.planning import TILE, Ask, Sizes, activations, best_dtype, free_memory
+from vitascope.planning import TILE, Ask, best_dtype, free_memory, peak
 from vitascope.presets import PRESETS, start
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
@@ -283,8 +282,9 @@ class Engine:
         return None if free is None or need <= free else 1
 
     def _memory(self, shot: Shot, own_clock: bool, rows: int, tile: int | None) -> int:
-        width = getattr(torch, self.system.dtype).itemsize
-        return memory(self.system.sizes, shot, own_clock, rows, tile, width)
+        frames, height, width = (_known(shot, name) for name in ("frames", "height", "width"))
+        ask, bytes_ = Ask(frames, height, width, own_clock=own_clock), getattr(torch, self.system.dtype).itemsize
+        return peak(self.system.sizes, ask, rows=rows, tile=tile, bytes_=bytes_)
 
     def _told(self, prompts: Sequence[str], guides: Guides) -> dict[str, Tensor]:
         told = {name: value.to(self.device) for name, value in self.text(prompts).items()}
@@ -391,27 +391,6 @@ class Engine:
 def to_bytes(pixels: Tensor) -> Tensor:
     """Pixels [b 3 t h w] in [-1, 1] to uint8 [b t h w c] on the CPU."""
     return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).cpu()
-
-
-def read_loras(loras: Sequence[tuple[Path, float]]) -> list[tuple[Lora, float]]:
-    """Files with strengths, as far as it can be told without a model. Raises BadModel for what is no LoRA, BadShot."""
-    sane([strength for _, strength in loras])
-    files = [(opened(path), strength) for path, strength in loras]
-    return [(Lora.read(file, origin=file.origin, metadata=file.metadata), strength) for file, strength in files]
-
-
-def memory(
-    sizes: Sizes, shot: Shot, own_clock: bool = False, rows: int = 2, tile: int | None = None, bytes_: int = 2
-) -> int:
-    """A forecast, in bytes, of what making a prepared shot takes at its peak, weights apart.
-
-    Guided rows of tokens through the network, or the codec's fullest chunk, of whole frames or of a tile, whichever is more;
-    and the film itself, as bytes. own_clock: the first latent frame is given, and has a clock of its own. bytes_: of a number
-    that the network computes in.
-    """
-    frames, height, width = (_known(shot, name) for name in ("frames", "height", "width"))
-    need = activations(sizes, Ask(frames, height, width, own_clock=own_clock), rows=rows, tile=tile, bytes_=bytes_)
-    return max(need["walk"], need["decode"] + need["tiles"]) + need["film"]
 
 
 def _of_files(weights: Weights) -> str:

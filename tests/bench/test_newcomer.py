@@ -17,7 +17,7 @@ from vitascope.recipe import Recipe
 from vitascope.storybook import WORLDS, render, vocabulary
 from vitascope.storybook.shapes import SUBJECTS
 from vitascope.training.beginning import complete, fresh
-from vitascope.training.run import measure_of
+from vitascope.training.stages import measure_of
 
 
 @pytest.fixture(scope="module")

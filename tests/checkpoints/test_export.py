@@ -27,7 +27,7 @@ from vitascope.physics.noise import Noise
 from vitascope.physics.solvers import SOLVERS
 from vitascope.physics.times import wan_diffusers
 from vitascope.recipe import Recipe
-from vitascope.training.run import complete, fresh
+from vitascope.training.beginning import complete, fresh
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

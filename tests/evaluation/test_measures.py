@@ -33,7 +33,7 @@ from vitascope.physics.solvers import Step
 from vitascope.recipe import ClipShape, Recipe
 from vitascope.shot import Shot
 from vitascope.storybook import ATTRIBUTES, plain, withheld
-from vitascope.training.run import complete, fresh
+from vitascope.training.beginning import complete, fresh
 
 VIDEO = ClipShape(frames=5, height=16, width=32, fps=8)
 STAGE = {"steps": 1, "batch": 1, "clips": 1, "lr": 1e-3}

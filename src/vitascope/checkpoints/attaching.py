@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 from weakref import WeakSet
 
@@ -16,6 +17,7 @@ from torch import nn
 from vitascope.checkpoints.lora import Change, Lora
 from vitascope.checkpoints.merged import Merged
 from vitascope.checkpoints.unmerged import Unmerged
+from vitascope.checkpoints.weights import opened
 from vitascope.errors import BadModel, BadShot
 
 STRONGEST = 100
@@ -190,3 +192,10 @@ def sane(strengths: Sequence[float]) -> None:
                 f"a LoRA's strength: {strength:g} was asked for, and beyond {STRONGEST} in either direction nothing of the model "
                 "is left; give one from -2 to 2."
             )
+
+
+def read_loras(loras: Sequence[tuple[Path, float]]) -> list[tuple[Lora, float]]:
+    """Files with strengths, as far as it can be told without a model. Raises BadModel for what is no LoRA, BadShot."""
+    sane([strength for _, strength in loras])
+    files = [(opened(path), strength) for path, strength in loras]
+    return [(Lora.read(file, origin=file.origin, metadata=file.metadata), strength) for file, strength in files]

@@ -51,7 +51,7 @@ def run(command: Command) -> None:
     from vitascope.data.survey import survey
     from vitascope.engine import find
     from vitascope.training.beginning import described, words_of
-    from vitascope.training.run import measure_of
+    from vitascope.training.stages import measure_of
 
     base = command.from_ or (None if command.recipe else BUNDLE)
     recipe, _ = described(command.recipe or RECIPE, find(base) if base else None, base)

@@ -120,7 +120,8 @@ def run(command: Command) -> None:
     path = Path(command.output) if command.output is not None else default_output(shot)
     fits(path, shot, command.force)
     given, added = asked_to_heed(command, shot), loras(command)
-    from vitascope.engine import Engine, read_loras
+    from vitascope.checkpoints.attaching import read_loras
+    from vitascope.engine import Engine
 
     read_loras(added)  # here for what it refuses
     with telling() as told:

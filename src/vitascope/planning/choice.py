@@ -156,7 +156,7 @@ def plan(
     raise BadShot(_refusal(sizes, ask, machine, dtype, offload, tile))
 
 
-def activations(
+def _activations(
     sizes: Sizes, ask: Ask, *, rows: int, cpu: bool = True, bytes_: int = 2, tile: int | None = None
 ) -> dict[str, int]:
     """Bytes at the fullest moment of the walk and of decoding, weights apart, and those of the film itself; `tiles`: of what is
@@ -172,6 +172,13 @@ def activations(
         "film": ask.frames * ask.height * ask.width * 3,
         "tiles": codec.held,
     }
+
+
+def peak(sizes: Sizes, ask: Ask, *, rows: int, tile: int | None = None, bytes_: int = 2) -> int:
+    """A forecast of the bytes that making a film takes at its fullest moment, weights apart: guided rows of tokens through the
+    network, or the codec's fullest chunk, whichever is more; and the film itself. bytes_: of a number of the network's."""
+    need = _activations(sizes, ask, rows=rows, tile=tile, bytes_=bytes_)
+    return max(need["walk"], need["decode"] + need["tiles"]) + need["film"]
 
 
 def _grid(sizes: Sizes, ask: Ask) -> Grid:
@@ -221,7 +228,7 @@ def _planned(
     one = forward(sizes, tokens)
     whole, held, waiting = _weights(sizes, ask, machine, way.offload, size)
     streamed = way.offload in ("block", "disk")
-    need = activations(sizes, ask, rows=way.rows, cpu=machine.cpu, bytes_=dtype.itemsize, tile=way.tile)
+    need = _activations(sizes, ask, rows=way.rows, cpu=machine.cpu, bytes_=dtype.itemsize, tile=way.tile)
     grid = _grid(sizes, ask)
     decoding, encoding = (work(sizes.codec, grid, way.tile, sizes.codec_bytes) for work in (decoder, encoder))
     share = t - 1 + 1 / sizes.codec.stride[0]  # the first latent frame is one frame of pixels
