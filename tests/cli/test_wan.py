@@ -189,6 +189,19 @@ def test_sizes_and_numbers(words: tuple[str, ...], why: str, shelf: Shelf, vitas
     refused(vitascope("generate", "a fox", "--model", shelf / "t2v", *words), why)
 
 
+def test_a_film_is_followed_at_sixteen_pictures_a_second(shelf: Shelf, vitascope: Run) -> None:
+    """One at twice the rate is twice as fast to its pictures and not to the eye: the new film lasts as long."""
+    fast = Video(Video.load(shelf / "film.mp4").frames[[0] + [i // 2 for i in range(1, 18)]], 32.0)
+    fast.save("fast.mp4")
+    size = ("--height", "32", "--width", "48", "--steps", "1", "--seed", "1")
+    told = vitascope(
+        "generate", "a fox", "--model", shelf / "vace", "--video", "fast.mp4", *size, "--output", "made.mp4"
+    )
+    assert told.code == 0, told.err
+    made = Video.load("made.mp4")
+    assert (len(made.frames), made.fps) == (9, 16.0)
+
+
 def test_films_that_are_too_short(shelf: Shelf, vitascope: Run) -> None:
     short, film = shelf / "short.mp4", shelf / "film.mp4"
     refused(make(vitascope, "--model", shelf / "vace", "--video", short, frames=9), "it gives 5 frames")

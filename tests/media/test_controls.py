@@ -41,7 +41,7 @@ def test_a_film_is_taken_frame_by_frame(tmp_path: Path) -> None:
     assert film.shape == (9, 32, 48, 3)
     assert film.dtype == torch.uint8
     assert right(film) == pytest.approx([20 + 10 * i for i in range(9)], abs=4)
-    assert control_length(path) == 12
+    assert [control_length(path, fps) for fps in (None, 8, 4, 16, 0.1)] == [12, 12, 6, 24, 1]
     slow = control(path, 5, 16, 24, fps=4)
     assert right(slow) == pytest.approx([20 + 10 * i for i in (0, 2, 4, 6, 8)], abs=12), "every second picture"
     with pytest.raises(BadMedia, match="it gives 12 frames, at 8 a second, and 13 are wanted; give a longer film"):
@@ -65,7 +65,7 @@ def test_a_folder_of_pictures_is_read_by_its_numbers(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a picture")
     film = control(tmp_path, 11, 32, 48)
     assert torch.equal(film, frames)
-    assert control_length(tmp_path) == 11
+    assert control_length(tmp_path) == control_length(tmp_path, 16) == 11
     assert control_mask(tmp_path, 5, 32, 48).shape == (5, 32, 48)
     with pytest.raises(BadMedia, match="it holds 11 pictures and 13 frames are wanted; add pictures"):
         control(tmp_path, 13, 32, 48)

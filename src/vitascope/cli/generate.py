@@ -22,6 +22,9 @@ from vitascope.shot import Given, Shot
 if TYPE_CHECKING:
     from vitascope.engine import Engine
 
+FOLLOWED = 16.0
+"""Pictures a second that are taken of --video and --mask: what Wan was trained at, whose models alone follow films."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -113,7 +116,7 @@ def run(command: Command) -> None:
     record = record_of(command.from_) if command.from_ is not None else {}
     shot = asked(command, record).seeded()
     if command.video is not None and shot.frames is None:
-        length = min(control_length(command.video), 81)
+        length = min(control_length(command.video, FOLLOWED), 81)
         shot = shot.model_copy(update={"frames": length - (length - 1) % 4})
     tile = pixels("--tile", command.tile)
     device = chosen_device(command.device)
@@ -180,8 +183,8 @@ def followed(command: Command, full: Shot, given: Given) -> Given:
     Raises BadMedia where one cannot be read, or is too short.
     """
     size = (full.frames or 0, full.height or 0, full.width or 0)
-    video = None if command.video is None else control(command.video, *size)
-    mask = None if command.mask is None else control_mask(command.mask, *size)
+    video = None if command.video is None else control(command.video, *size, FOLLOWED)
+    mask = None if command.mask is None else control_mask(command.mask, *size, FOLLOWED)
     return given._replace(video=video, mask=mask)
 
 

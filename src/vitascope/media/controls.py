@@ -16,7 +16,7 @@ from vitascope.media.confined import Confined
 from vitascope.media.fitting import Measure
 from vitascope.media.frames import Name
 from vitascope.media.pictures import fitted, picture
-from vitascope.media.reading import facts, local_path
+from vitascope.media.reading import Facts, facts, local_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,10 +61,14 @@ def control_mask(path: Name, frames: int, height: int, width: int, fps: float | 
     return control(path, frames, height, width, fps)[..., 0]
 
 
-def control_length(path: Name) -> int:
-    """How many frames a film or a folder of pictures has to give. Raises BadMedia."""
+def control_length(path: Name, fps: float | None = None) -> int:
+    """How many frames a film, taken as by `control`, or a folder of pictures has to give. Raises BadMedia."""
     found = local_path(path)
-    return len(_pictures(found)) if found.is_dir() else facts(path).frames
+    return len(_pictures(found)) if found.is_dir() else _frames_at(facts(path), fps)
+
+
+def _frames_at(film: Facts, fps: float | None) -> int:
+    return film.frames if fps is None else max(1, round(film.frames * fps / film.fps))
 
 
 def _is_picture(path: Path) -> bool:
@@ -75,8 +79,7 @@ def _window(path: Name, frames: int, height: int, width: int, fps: float | None)
     import torch
 
     film = facts(path)
-    rate = fps or film.fps
-    have = round(film.frames * rate / film.fps)
+    rate, have = fps or film.fps, _frames_at(film, fps)
     if have < frames:
         raise BadMedia(
             f"{path}: it gives {have} frames, at {rate:g} a second, and {frames} are wanted; give a longer film, or ask for "
