@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +116,7 @@ def test_a_folder_that_nothing_can_be_learned_from_is_told_of_and_refused(vitasc
         (("films", "--from", "storybok"), "did you mean 'storybook'"),
         (("films", "--recipe", "finetune"), "add --from"),
         (("http://localhost/films",), "download it first"),
+        (("",), "it names no folder"),
     ],
 )
 def test_a_wrong_word_is_one_sentence(vitascope: Run, words: tuple[str, ...], why: str) -> None:
@@ -141,3 +145,39 @@ def test_a_folder_that_is_wrong_leaves_no_run(vitascope: Run, toy: Path) -> None
     told = vitascope("train", "finetune", "--data", "nowhere", "--from", toy)
     assert (told.code, told.files) == (2, [])
     assert told.err == ["nowhere: it cannot be read (there is no such folder); give a folder of films."]
+
+
+def test_films_that_are_wrong_leave_no_run(vitascope: Run, toy: Path) -> None:
+    Path("films").mkdir()
+    Path("films/a.mp4").write_bytes(b"")
+    Path("films/a.txt").write_text("a cup")
+    Path("taken").mkdir()
+    Path("taken/mine").write_text("somebody's")
+    for words in (("tiny", "--out", "new"), ("finetune", "--from", toy, "--out", "new"), ("tiny", "--out", "taken")):
+        told = vitascope("train", *words, "--data", "films")
+        assert (told.code, told.out) == (2, "")
+        assert "none of its 1 captioned films can be used" in told.err[-1]
+        assert not Path("new").exists()
+        assert [path.name for path in Path("taken").iterdir()] == ["mine"]
+    told = vitascope("train", "tiny", "--data", "")
+    assert (told.code, told.err) == (
+        2,
+        ["--data '': it names no folder; give its name, or . for the one that you are in."],
+    )
+
+
+def test_names_that_steer_a_terminal_or_that_it_has_no_letters_for(toy: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    Video(torch.zeros((5, 32, 48, 3), dtype=torch.uint8), 8.0).save(folder / "film.mp4")
+    (folder / "film.mp4").rename(folder / "\u96ea\n\x1b[31m.mp4")
+    (folder / "\u96ea\n\x1b[31m.txt").write_text("snow")
+    command = [sys.executable, "-m", "vitascope", "data", str(folder), "--from", str(toy)]
+    told = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "latin-1"}, check=False)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines()[0].startswith(rb"film: \u96ea\n\x1b[31m.mp4, 48x32")
+    (folder / "\u96ea\n\x1b[31m.mp4").write_bytes(b"")
+    told = subprocess.run(command, capture_output=True, check=False)
+    assert told.returncode == 2
+    assert rb"\x1b[31m.mp4 for instance" in told.stderr
+    assert b"\x1b" not in told.stderr

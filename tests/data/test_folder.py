@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,8 @@ def test_a_broken_line_is_named_and_the_others_stand(tmp_path: Path) -> None:
         (b'{"file_name": "/etc/passwd", "text": "a"}', "outside of the folder"),
         (b'{"file_name": "http://a.b/c.mp4", "text": "a"}', "download it first"),
         (b'{"file_name": "a\\u0000.mp4", "text": "a"}', "NUL"),
+        (b'{"file_name": "\\ud800.mp4", "text": "a"}', "half a character"),
+        (b'{"file_name": "a.txt", "text": "a"}', "films are read whose names end in .mp4"),
         (b'{"file_name": "' + b"x" * 5000 + b'", "text": "a"}', "255 bytes"),
         (b'{"file_name": "a.mp4", "text": "%s"}' % (b"x" * 10_001), "10,000"),
     ],
@@ -133,6 +136,62 @@ def test_a_table_that_is_none(tmp_path: Path) -> None:
     assert "this line is no CSV" in faults(listing(tmp_path))["metadata.csv:2"]
     put(tmp_path, metadata__csv=b"file_name,text\na.mp4,\xff\n")
     assert "byte 21 is not UTF-8" in faults(listing(tmp_path))["metadata.csv"]
+
+
+def test_a_table_without_a_first_line(tmp_path: Path) -> None:
+    put(tmp_path, a__mp4=b"", a__txt="a cup", metadata__csv="a.mp4,a red cup\n")
+    assert "its first line names no column file_name" in faults(listing(tmp_path))["metadata.csv:1"]
+
+
+def test_a_table_that_is_wrong_in_every_line_is_told_of_in_a_hundred(tmp_path: Path) -> None:
+    put(tmp_path, a__mp4=b"", a__txt="a cup", metadata__jsonl="x\n" * 5000)
+    told = faults(listing(tmp_path))
+    assert len(told) == 101
+    assert told["metadata.jsonl"] == "4,900 more of its lines are wrong; mend those that are told first."
+
+
+def test_films_of_kinds_that_are_not_read_are_told_of(tmp_path: Path) -> None:
+    put(tmp_path, a__mp4=b"", a__txt="a cup", b__flv=b"", b__txt="b", c__WMV=b"", d__json=b"")
+    found = listing(tmp_path)
+    assert captions(found) == {"a.mp4": "a cup"}
+    assert faults(found).keys() == {"b.flv", "c.WMV"}
+    assert "films are read whose names end in .mp4" in faults(found)["b.flv"]
+
+
+def test_accents_are_the_same_however_they_are_written(tmp_path: Path) -> None:
+    whole, apart = "\u00e9.mp4", "e\u0301.mp4"
+    (tmp_path / apart).write_bytes(b"")
+    put(tmp_path, metadata__jsonl=json.dumps({"file_name": whole, "text": "a cup"}))
+    assert captions(listing(tmp_path)) == {apart: "a cup"}
+    (tmp_path / "metadata.jsonl").unlink()
+    (tmp_path / whole.replace("mp4", "txt")).write_text("another")
+    assert captions(listing(tmp_path)) == {apart: "another"}
+
+
+def test_folders_as_deep_as_a_path_is_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, a__mp4=b"", a__txt="a cup")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1_100):
+        os.mkdir("d")
+        os.chdir("d")
+    os.chdir(tmp_path)
+    assert captions(listing(Path("."))) == {"a.mp4": "a cup"}
+    subprocess.run(["rm", "-rf", "d"], check=True, cwd=tmp_path)  # too deep for who clears up after a test
+
+
+def test_a_folder_within_that_cannot_be_read_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, a__mp4=b"", a__txt="a cup", locked___b__mp4=b"")
+    scan = os.scandir
+
+    def refused(place: Any) -> Any:
+        if Path(place).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return scan(place)
+
+    monkeypatch.setattr(module.os, "scandir", refused)  # root may read everything
+    found = listing(tmp_path)
+    assert captions(found) == {"a.mp4": "a cup"}
+    assert faults(found) == {"locked": "it cannot be read (permission denied); remove or mend it."}
 
 
 def test_a_caption_that_is_not_utf8(tmp_path: Path) -> None:

@@ -312,6 +312,37 @@ def test_a_film_that_says_it_lasts_for_years_is_refused(tmp_path: Path) -> None:
     assert "by its own clock it lasts over 60 minutes" in no_film(path)
 
 
+def test_a_film_that_stands_still_is_refused_before_it_is_cut(tmp_path: Path) -> None:
+    """Two pictures an hour apart would be a gigabyte of one clip."""
+    windows: list[Any] = []
+    for times in ([0, 3599], [0, 5, 11]):
+        path = timed(tmp_path / "film.mp4", [Fraction(n) for n in times])
+        with pytest.raises(
+            BadMedia, match=rf"it shows {len(times)} pictures in \d+ s, so that clips of it would stand still"
+        ):
+            cut(path, Measure(5, 32, 64, 8), windows.append)
+    assert windows == []
+    assert taken(timed(tmp_path / "film.mp4", [Fraction(n) for n in (0, 2, 5)]))[0].frames == 3, "a short rest is none"
+
+
+def test_damage_that_the_films_own_checksum_tells_is_noticed(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx265", rate=8, options={"x265-params": "hash=1:log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        for _ in range(8):
+            pixels = draw.integers(0, 255, (32, 64, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert taken(path)[0].frames == 8
+    data = bytearray(path.read_bytes())
+    middle = slice(len(data) // 2, len(data) // 2 + 200)
+    data[middle] = bytes(byte ^ 0xFF for byte in data[middle])
+    path.write_bytes(data)
+    assert "make the file again" in no_film(path)
+
+
 def test_a_picture_without_bounds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Video(counted(5), 8.0).save(tmp_path / "film.mp4")
     monkeypatch.setattr(fitting, "MOST_PIXELS", 64 * 32 - 1)

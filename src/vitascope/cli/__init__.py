@@ -7,6 +7,7 @@ is imported, so that help and refusals come at once, without torch.
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import io
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 
 from vitascope import __version__
 from vitascope.cli.flags import BadCommand, parse
+from vitascope.cli.progress import plain
 from vitascope.cli.stopping import Stopped, stoppable
 from vitascope.errors import VitascopeError, nearest
 
@@ -49,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # a path is printed as the bytes that it is
+        codecs.register_error("vitascope", _written)
+        sys.stdout.reconfigure(errors="vitascope")
     try:
         with stoppable():
             return _run(argv)
@@ -95,6 +98,14 @@ def _way_out(name: str) -> str:
     return f"the nearest is {close}" if close else f"there are {', '.join(COMMANDS)}"
 
 
+def _written(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A path is printed as the bytes that it is; what a terminal has no letter for, as its number."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
 def _told(what: object, code: int) -> int:
-    print(" ".join(str(what).splitlines()), file=sys.stderr)
+    print(plain(" ".join(str(what).splitlines())), file=sys.stderr)
     return code

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vitascope.cli.flags import Flag, Text, word
-from vitascope.cli.progress import telling
+from vitascope.cli.flags import Flag, Text, named_folder, word
+from vitascope.cli.progress import plain, telling
 
 if TYPE_CHECKING:
     from vitascope.data.survey import Survey
@@ -47,6 +46,7 @@ def run(command: Command) -> None:
     Raises:
         BadData: after that, when there is nothing to train on.
     """
+    folder = named_folder("FOLDER", command.folder)
     from vitascope.data import listing
     from vitascope.data.survey import survey
     from vitascope.engine import find
@@ -55,7 +55,7 @@ def run(command: Command) -> None:
 
     base = command.from_ or (None if command.recipe else BUNDLE)
     recipe, _ = described(command.recipe or RECIPE, find(base) if base else None, base)
-    found = listing(Path(command.folder))
+    found = listing(folder)
     with telling() as told:
         words = words_of(find(base)) if base else None
         seen = survey(found, measure_of(recipe), words, lambda done, of: told.step("reading films", done, of))
@@ -73,9 +73,9 @@ def lines(seen: Survey) -> list[str]:
     found = []
     for entry, held in zip(seen.used, seen.held_out):
         side = "held out" if held else "training"
-        found.append(f"film: {entry.name}, {_seen(entry.seen)}, {_clips(len(entry.windows))}, {side}")
-    found += [f"wrong: {_plain(str(fault))}" for fault in seen.faults]
-    found += [f"note: {_plain(str(note))}" for note in seen.notes]
+        found.append(f"film: {plain(entry.name)}, {_seen(entry.seen)}, {_clips(len(entry.windows))}, {side}")
+    found += [f"wrong: {plain(str(fault))}" for fault in seen.faults]
+    found += [f"note: {plain(str(note))}" for note in seen.notes]
     return [*found, *summary(seen)]
 
 
@@ -92,7 +92,7 @@ def summary(seen: Survey) -> list[str]:
     if seen.faults:
         told.append(f"set aside: {len(seen.faults)}, each named above")
     if seen.unknown:
-        words = ", ".join(f"{_plain(word)} ({count})" for word, count in list(seen.unknown.items())[:20])
+        words = ", ".join(f"{plain(word)} ({count})" for word, count in list(seen.unknown.items())[:20])
         told.append(f"words unknown to the text tower, which are all one to it: {words}")
     return told
 
@@ -112,13 +112,13 @@ def _show(seen: Survey) -> None:
             "held out" if held else "training",
             entry.caption,
         )
-        table.add_row(*(Plain(_plain(cell)) for cell in cells))
+        table.add_row(*(Plain(plain(cell)) for cell in cells))
     console.print(table)
     for name, told, style in (("wrong", seen.faults, "red"), ("worth a look", seen.notes, "yellow")):
         if told:
             listed = Table("file", name)
             for fault in told:
-                listed.add_row(Plain(_plain(fault.name), style), Plain(_plain(fault.why)))
+                listed.add_row(Plain(plain(fault.name), style), Plain(plain(fault.why)))
             console.print(listed)
     for line in summary(seen):
         console.print(Plain(line))
@@ -135,8 +135,3 @@ def _clips(count: int) -> str:
 def _films(seen: Survey, held: bool) -> str:
     count = sum(apart == held for apart in seen.held_out)
     return f"{count} film{'' if count == 1 else 's'}"
-
-
-def _plain(text: str) -> str:
-    # Names and captions are whatever somebody wrote: nothing in them may move the cursor or colour the terminal.
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
@@ -54,6 +55,14 @@ class _Field:
     metavar: str  # "" for one that takes no value
     positional: bool
     required: bool
+
+
+def named_folder(flag: str, text: str) -> Path:
+    """The folder that a flag names. Raises BadCommand for "", which is what a shell makes of a variable that is not set, and
+    would be the folder one is in."""
+    if not text:
+        raise BadCommand(f"{flag} '': it names no folder; give its name, or . for the one that you are in.")
+    return Path(text)
 
 
 def parse(command: type[T], argv: Sequence[str], name: str) -> T | None:

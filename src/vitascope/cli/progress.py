@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+def plain(text: str) -> str:
+    """A text with nothing in it that could move a terminal's cursor or colour it: file names and captions are anybody's."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 class Told:
     """Where a command tells how far it is. Nothing of it is the result."""
 
@@ -44,7 +49,7 @@ class Told:
         if self._bar is None:
             print(json.dumps({"warning": sentence}), file=sys.stderr, flush=True)
         else:
-            self._bar.console.print(f"warning: {sentence}", markup=False, highlight=False, style="yellow")
+            self._bar.console.print(f"warning: {plain(sentence)}", markup=False, highlight=False, style="yellow")
 
     def note(self, sentence: str) -> None:
         """Something that was done, and that a person may want to know."""
@@ -53,7 +58,7 @@ class Told:
         if self._bar is None:
             print(json.dumps({"note": sentence}), file=sys.stderr, flush=True)
         else:
-            self._bar.console.print(sentence, markup=False, highlight=False)
+            self._bar.console.print("\n".join(map(plain, sentence.splitlines())), markup=False, highlight=False)
 
 
 @contextmanager

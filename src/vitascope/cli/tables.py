@@ -32,7 +32,7 @@ def show_curves(curves: Curves) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("curve", "line", "at"):
         table.add_column(name)
-    for name in ("films", "as asked", "95 %", "unmeasured too", "diversity", "saturation", "left free"):
+    for name in ("films", "as asked", "95 %", "of all", "diversity", "colour", "left free"):
         table.add_column(name, justify="right")
     before = ""
     for point in (curves.world, *curves.points):
@@ -50,7 +50,18 @@ def show_curves(curves: Curves) -> None:
         table.add_row(point.curve, point.line, at, str(point.films), *asked, read, apart, *shares)
     console = _console()
     console.print(f"{curves.model} {curves.weights}: curves of about {curves.films} films a point; world: true films")
+    console.print(
+        "as asked: readings of what the probe measures; of all: of what it reads less well, too; colour: saturation",
+        soft_wrap=True,
+    )
     console.print(table)
+    for point in curves.points:
+        if point.first and point.last:
+            first, last, of = point.first.hits, point.last.hits, point.first.of
+            told = (
+                f"{point.curve}, {point.x}: {first} of {of} films show what is said first, {last} what contradicts it"
+            )
+            console.print(told, soft_wrap=True)
 
 
 def _console() -> Console:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, word
+from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, named_folder, word
 from vitascope.cli.generate import chosen_device
 from vitascope.cli.progress import telling
 from vitascope.cli.stopping import Stopped
@@ -54,6 +54,7 @@ def run(command: Command) -> None:
     """Trains, telling of each step that is logged."""
     device = chosen_device(command.device)
     minutes = _minutes(command.minutes)
+    data = None if command.data is None else named_folder("--data", command.data)
     stages = [stage.strip() for stage in command.stage.split(",")] if command.stage else None
     from vitascope.engine import choose_device
     from vitascope.training import run as training
@@ -65,7 +66,7 @@ def run(command: Command) -> None:
                 Path(command.out) if command.out else None,
                 command.resume,
                 stages,
-                data=Path(command.data) if command.data else None,
+                data=data,
                 start=command.from_,
                 device=str(choose_device(device)),
                 watch=lambda doing, step, of, figures: told.step(doing, step, of, **figures),

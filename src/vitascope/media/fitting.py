@@ -28,6 +28,8 @@ LONGEST = 3600
 """Seconds that a film may last by its own clock."""
 MOST_PIXELS = 8192 * 4352
 """Pixels of a picture, at most: what is called 8K."""
+LONGEST_HELD = 10
+"""Seconds that a film of fewer pictures than one a second may last."""
 _MOST_SCALED = 64  # a picture, scaled to cover the window, may be this many times as large as it
 _COVER = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC
 _UNTAGGED, _HD = 2, 720  # a matrix that is not named is that of BT.709 from this many lines on
@@ -78,6 +80,7 @@ def cut(path: Name, measure: Measure, sink: Callable[[Frame], object]) -> Seen:
     with opened(path) as (container, stream):
         _check(path, container, stream)
         film = _Film(path, container, stream)
+        film.check_moving(stream.frames, film.promised())  # before anything is cut, where the file tells
         hdr = film.transfer in (PQ, HLG)
         try:
             for frame, count in film.at(fraction(measure.fps)):
@@ -94,6 +97,7 @@ def cut(path: Name, measure: Measure, sink: Callable[[Frame], object]) -> Seen:
         film.check_whole()
     if film.frames == 1:
         raise BadMedia(f"{path}: it holds a single picture and a clip needs motion; give a film.")
+    film.check_moving(film.frames, film.seconds)
     if taken < measure.frames:
         raise BadMedia(
             f"{path}: it lasts {film.seconds:.2f} s and a clip {measure.seconds:.2f} ({measure.frames} frames, "
@@ -125,7 +129,7 @@ class _Film:
         self.path, self.container, self.stream = path, container, stream
         stream.codec_context.thread_count = 1  # each thread takes memory of its own
         # What a decoder would paint over is an error here: a model would learn the paint.
-        stream.codec_context.options = {"err_detect": "explode"}
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
         self.transfer = int(stream.codec_context.color_trc)
         self.aspect = float(stream.sample_aspect_ratio or 1) or 1.0
         self.rate = Fraction(rate_of(container, stream)).limit_denominator(100_000)
@@ -192,12 +196,20 @@ class _Film:
         if self.container.format.name == "gif":
             whole = is_whole(self.path, self.container, self.stream, self.frames, float(self.end))
         else:
-            promised = self._promised()
+            promised = self.promised()
             whole = promised is None or promised - self.seconds <= 1.5 * float(1 / self.rate)
         if not whole:
             raise BadMedia(f"{self.path}: it ends too early, after frame {self.frames}; fetch or make the file again.")
 
-    def _promised(self) -> float | None:
+    def check_moving(self, frames: int, seconds: float | None) -> None:
+        """Raise BadMedia where so few pictures are shown for so long that clips would stand still; 0 and None: not known."""
+        if frames > 1 and seconds is not None and max(LONGEST_HELD, frames) < seconds <= LONGEST:
+            raise BadMedia(
+                f"{self.path}: it shows {frames} pictures in {seconds:.0f} s, so that clips of it would stand still; give a film "
+                "of at least one a second."
+            )
+
+    def promised(self) -> float | None:
         """The seconds that the file says its pictures last, or None where it does not tell."""
         told = []
         if self.stream.duration:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from vitascope import bundle
 from vitascope.errors import BadRecipe, BadRun
 from vitascope.recipe import Recipe
 
-BEGINNING, START, RECIPE = "beginning.json", "start", "recipe.json"
+BEGINNING, START, RECIPE, LOCK = "beginning.json", "start", "recipe.json", "run.lock"
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,22 @@ def remember(folder: Path, recipe: Recipe, resume: bool, asked: Beginning, base:
     if asked != Beginning():
         _put(folder / BEGINNING, json.dumps(asdict(asked)) + "\n")
     _put(folder / RECIPE, recipe.json())
+
+
+@contextmanager
+def undone(folder: Path, what: type[Exception]) -> Iterator[None]:
+    """Where the block ends by `what`, the run that was just remembered never began, and the folder is as it was: not there,
+    or with what others had put there."""
+    try:
+        yield
+    except what:
+        for name in (RECIPE, BEGINNING, LOCK):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / START, ignore_errors=True)
+        for left in (folder / "data", folder):
+            with suppress(OSError):  # not empty: somebody else's
+                left.rmdir()
+        raise
 
 
 def _same_beginning(folder: Path, asked: Beginning, base: Path | None) -> None:
@@ -139,7 +155,7 @@ def locked(folder: Path) -> Iterator[None]:
     """The folder, made if need be, for this process alone. Raises BadRun that names the process which has it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        opened = (folder / "run.lock").open("a+", encoding="utf-8")
+        opened = (folder / LOCK).open("a+", encoding="utf-8")
     except OSError as error:
         raise BadRun(f"{folder}: nothing can be written there ({error}); give another --out folder.") from error
     with opened as lock:

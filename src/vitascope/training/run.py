@@ -12,12 +12,12 @@ from pathlib import Path
 from vitascope import bundle
 from vitascope.data import Listing, listing
 from vitascope.data.own import check_unchanged, kept_entries
-from vitascope.errors import BadRecipe, BadRun, nearest
+from vitascope.errors import BadData, BadRecipe, BadRun, nearest
 from vitascope.finding import find
 from vitascope.recipe import STAGES, Recipe
 from vitascope.text import Words
 from vitascope.training.beginning import begun, complete, described, fresh
-from vitascope.training.folder import START, Beginning, beginning_of, is_run, locked, remember
+from vitascope.training.folder import START, Beginning, beginning_of, is_run, locked, remember, undone
 from vitascope.training.stages import Run, Stopping, Warn, Watch, finish_stage, measure_of, own_path, train_stage
 from vitascope.training.stages import Stopped as Stopped
 
@@ -55,10 +55,14 @@ def train_recipe(
         if films and resume and own_path(folder).is_file():
             label = own_path(folder).with_suffix(".json")
             check_unchanged(kept_entries(label, measure_of(about)), films, own_path(folder))
+        began = is_run(folder)
         remember(folder, about, resume, plan.beginning, plan.base)
         system = (begun(about, folder / START) if plan.base else fresh(about, plan.words)).to(device)
         watch, warn = watch or (lambda *_: None), warn or (lambda _: None)
         run = Run(folder, about, system, device, watch, warn, stopping, films, plan.base is not None, workers)
+        if films and not began:
+            with undone(folder, BadData):
+                assert run.own  # here, so that films of which none can be used leave no run behind
         for stage in STAGES:
             if run.recipe_has(stage):
                 if stage in plan.stages:
