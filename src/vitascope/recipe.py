@@ -271,11 +271,6 @@ class Recipe(_Part):
         return Recipe.of(table, f"recipe {name_or_path}")
 
     @staticmethod
-    def name_of(name_or_path: str) -> str:
-        """The name that a recipe has inside, unchecked; "" where it has none. Raises BadRecipe when it cannot be read."""
-        return str(_table(name_or_path).get("name", ""))
-
-    @staticmethod
     def upon(name_or_path: str, base: Recipe) -> tuple[Recipe, tuple[str, ...]]:
         """A recipe that goes on from `base`: what it leaves out is as there. Beside it the stages that it names itself.
 

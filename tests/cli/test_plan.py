@@ -28,7 +28,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_published_shape_without_weights(vitascope: Run, large: None) -> None:
-    told = vitascope("plan", "--shape", "wan-14b", "--no-measure", "--device", "cpu", "--dtype", "bf16")
+    told = vitascope("plan", "--shape", "wan-14b", "--no-measure", "--device", "cpu", "--dtype", "bfloat16")
     assert (told.code, told.err, told.files) == (0, [], [])
     assert "81 frames of 832x480, 32,760 tokens" in told.out
     assert "100 forwards of 1.68 PFLOP each" in told.out
@@ -75,11 +75,11 @@ def test_a_bundle_is_planned_as_it_is_run_and_timed(
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (("--shape", "wan-14b", "--height", "720", "--width", "1280", "--dtype", "bf16"), "would fit."),
+        (("--shape", "wan-14b", "--height", "720", "--width", "1280", "--dtype", "bfloat16"), "would fit."),
         (("--shape", "wan-1.3b", "--frames", "80"), "the nearest are 77 and 81"),
         (("--shape", "wan-13b"), "the nearest is wan-1.3b"),
         (("--shape", "wan-1.3b", "--offload", "blocks"), "the nearest is block"),
-        (("--shape", "wan-1.3b", "--dtype", "fp8"), "fp"),
+        (("--shape", "wan-1.3b", "--dtype", "float8"), "the nearest is float32"),
         (("--shape", "wan-1.3b", "--model", "storybook"), "one of the two"),
         (("--shape", "wan-1.3b", "--solver", "unicp"), "the nearest is unipc"),
         (("--shape", "wan-1.3b", "--offload", "block"), "choose none, component or disk"),

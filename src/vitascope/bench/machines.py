@@ -60,7 +60,10 @@ def rows(frames: int = 81) -> list[tuple[str, ...]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(prog="python -m vitascope.bench.machines", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m vitascope.bench.machines",
+        description="How the plan would make Wan's films on machines of several sizes.",
+    )
     parser.add_argument("--frames", type=int, default=81)
     frames = parser.parse_args(arguments).frames
     if frames < 1 or frames % 4 != 1:

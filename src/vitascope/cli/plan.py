@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 WAN = {"frames": 81, "height": 480, "width": 832, "steps": 50, "guidance": 5.0, "solver": "unipc", "shift": 5.0}
 """What is asked of Wan 2.1 where nothing is said, as its own generate.py has it."""
 
+DTYPES = ("bfloat16", "float16", "float32")
+
 
 @dataclass(frozen=True)
 class Command:
@@ -60,7 +62,7 @@ class Command:
     begins: Flag = False
     """Whether the film begins with a picture."""
     dtype: Text = None
-    """bf16, fp16 or fp32; what this machine is fastest in if not given."""
+    """bfloat16, float16 or float32; what this machine is fastest in if not given."""
     offload: Text = None
     """none, component, block or disk: where weights wait; the fastest that fits if not given."""
     device: Text = None
@@ -74,7 +76,7 @@ class Command:
 def run(command: Command) -> None:
     """Prints a line for each stage, then what was chosen and why."""
     _choice("offload", command.offload, ("none", "component", "block", "disk"))
-    _choice("dtype", command.dtype, ("bf16", "fp16", "fp32"))
+    _choice("dtype", command.dtype, DTYPES)
     device = chosen_device(command.device)
     said = {name: getattr(command, name) for name in ("frames", "height", "width", "steps", "solver", "guidance")}
     shot = Shot.model_validate({"prompt": "plan", **{name: value for name, value in said.items() if value is not None}})
@@ -98,10 +100,9 @@ def planned(command: Command, shot: Shot, device: str) -> Plan:
     sizes, defaults, path = _system(command)
     full = shot.filled(defaults)
     place = choose_device(device)
-    named = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
     bundled = sizes.stored is not None
     own = torch.bfloat16 if has_bf16(place.type) else torch.float32  # as the engine has a bundle
-    dtype = named[command.dtype] if command.dtype else own if bundled else best_dtype(place)
+    dtype = getattr(torch, command.dtype) if command.dtype else own if bundled else best_dtype(place)
     sizes = replace(sizes, codec_bytes=dtype.itemsize) if bundled else sizes
     guided = not full.scale.constant or full.scale.start != 1.0
     begins = command.begins or sizes.image is not None

@@ -143,8 +143,8 @@ def _page(folder: Path, way: _Way, force: bool) -> Path:
         "# The vocabulary of the storybook",
         "",
         f"Everything that there is in the {world} world, drawn by "
-        f"`vitascope storybook --page {folder.resolve().name}{way.flags}`: under each picture the values in its order, "
-        f"{strip} frames of each.",
+        f"`vitascope storybook --page {folder.name if folder.is_absolute() else folder.as_posix()}{way.flags}`: "
+        f"under each picture the values in its order, {strip} frames of each.",
         "",
     ]
     with telling() as told:

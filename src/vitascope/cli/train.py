@@ -35,7 +35,7 @@ class Command:
     recipe: tyro.conf.Positional[Annotated[str, word("RECIPE")]]
     """A shipped recipe's name, or a TOML file."""
     out: Folder = None
-    """The folder of the run; runs/NAME if not given."""
+    """The folder of the run; runs/RECIPE if not given, by its name or its file's."""
     data: Folder = None
     """A folder of films and captions to learn from."""
     from_: Annotated[str | None, word("MODEL"), tyro.conf.arg(name="from", help_behavior_hint="")] = None

@@ -48,7 +48,7 @@ def train_recipe(
     """
     if minutes is not None and not 0 < minutes < float("inf"):
         raise BadRun(f"{minutes:g} minutes: a run lasts longer than none; give a number above 0, or leave it out.")
-    folder = out or Path("runs") / Recipe.name_of(recipe)
+    folder = out or Path("runs") / Path(recipe).stem
     plan = _plan(recipe, folder, resume and is_run(folder), stages, data, start)
     about, films = plan.recipe, plan.films
     with locked(folder), _stoppable(minutes) as stopping:
