@@ -62,7 +62,7 @@ def train_recipe(
         run = Run(folder, about, system, device, watch, warn, stopping, films, plan.base is not None, workers)
         if films and not began:
             with undone(folder, BadData):
-                assert run.own  # here, so that films of which none can be used leave no run behind
+                run.read_films()  # here, so that films of which none can be used leave no run behind
         for stage in STAGES:
             if run.recipe_has(stage):
                 if stage in plan.stages:
