@@ -77,9 +77,7 @@ def test_a_lora_in_a_folder_has_the_name_of_its_file(tmp_path: Path) -> None:
 
 def needing(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     """A machine in which a row of the network takes a byte, and a clock for each frame another one."""
-    monkeypatch.setattr(
-        engine_module, "memory", lambda sizes, shot, own_clock=False, rows=2, tile=None, bytes_=2: rows + own_clock
-    )
+    monkeypatch.setattr(engine_module, "peak", lambda sizes, ask, rows, tile=None, bytes_=2: rows + ask.own_clock)
     monkeypatch.setattr(engine_module, "free_memory", lambda device: free)
 
 
