@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vitascope.data import own
 from vitascope.data.folder import listing
 from vitascope.data.own import HELD_OUT, Own, held_out, own_clips
 from vitascope.data.survey import survey, unknown_words
@@ -149,6 +150,25 @@ def test_a_stop_in_the_middle_of_a_film_is_heeded_at_its_next_window(films: Path
     assert heard == [1, 1, 2, 2, 3]  # lines: one for the measure, one for each film that is done
     clips(films, path)
     assert sha(path) == sha(whole)
+
+
+def test_a_stop_is_heeded_while_a_large_film_is_hashed(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = listing(films)
+    monkeypatch.setattr(own, "_PIECE", found.films[0].size // 3)
+    heard: list[int] = []
+
+    def heed() -> None:
+        heard.append(len(heard))
+        if len(heard) == 2:
+            raise Cut
+
+    taken: list[bytes] = []
+    with pytest.raises(Cut):
+        list(own.entries(found.films, CLIP, taken.append, heed))
+    assert heard == [0, 1]
+    assert not taken
 
 
 def test_what_was_begun_for_other_films_is_not_gone_on_with(films: Path, whole: Path, tmp_path: Path) -> None:

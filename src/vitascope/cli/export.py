@@ -19,7 +19,7 @@ LAYOUTS = ("diffusers", "vitascope")
 NAMINGS = ("diffusers", "comfy")
 """Whose names a LoRA is written under."""
 
-_plain = tyro.conf.arg(help_behavior_hint="")
+_needed = tyro.conf.arg(help_behavior_hint="(required)")  # with words of our own where it is missing
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Command:
 
     model: tyro.conf.Positional[Annotated[str, word("MODEL")]]
     """A shipped model's name or a bundle's folder; with --to vitascope, a folder that was exported; or a LoRA's file."""
-    folder: tyro.conf.Positional[Annotated[str | None, word("FOLDER"), _plain]] = None
+    folder: tyro.conf.Positional[Annotated[str | None, word("FOLDER"), _needed]] = None
     """The folder to write, or for a LoRA the .safetensors file, which must not be there."""
-    to: Annotated[str | None, word("LAYOUT"), _plain] = None
+    to: Annotated[str | None, word("LAYOUT"), _needed] = None
     """diffusers or vitascope; for a LoRA diffusers or comfy."""
     force: Flag = False
     """Replace what an earlier export wrote there."""

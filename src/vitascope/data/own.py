@@ -27,6 +27,7 @@ from vitascope.media.fitting import Measure
 
 HELD_OUT = 10
 """One film of so many is held out of training, to measure on."""
+_PIECE = 2**26  # bytes of a film that are hashed between two looks at whether to go on
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def own_clips(
 ) -> Own:
     """The clips of a listed folder, cut to `path` unless they are there already; `watch(done, of)` counts films.
 
-    `heed` is called with every window, since a film may be long, and ends the work by what it raises.
+    `heed` is called with every window and every 64 MiB that are hashed, since a film may be long, and ends the work by what
+    it raises.
 
     Raises BadRun when the clips there are of other films than the folder now holds, or for another recipe, and when the disk
     cannot hold them; BadData when no film can be used.
@@ -181,8 +183,15 @@ def check_unchanged(entries: Sequence[Entry], found: Listing, path: Path) -> Non
         )
 
 
-def entries(films: Iterable[Film], measure: Measure, sink: Callable[[bytes], object]) -> Iterator[Entry]:
-    """Cut films one by one, their windows into `sink`. For one that is set aside in the middle `sink` has heard too much."""
+def entries(
+    films: Iterable[Film],
+    measure: Measure,
+    sink: Callable[[bytes], object],
+    heed: Callable[[], None] | None = None,
+) -> Iterator[Entry]:
+    """Cut films one by one, their windows into `sink`. For one that is set aside in the middle `sink` has heard too much.
+
+    `heed` is called while a large film is hashed, and ends the work by what it raises."""
     with Confined(measure) as confined:
         for film in films:
             digests: list[str] = []
@@ -194,7 +203,7 @@ def entries(films: Iterable[Film], measure: Measure, sink: Callable[[bytes], obj
             sha256 = ""
             try:
                 _check_still(film)
-                sha256 = _digest(film.path)
+                sha256 = _digest(film.path, heed)
                 seen = confined.cut(film.path, take)
                 _check_still(film)
                 yield _entry(film, sha256, tuple(digests), seen)
@@ -218,10 +227,15 @@ def _check_still(film: Film) -> None:
         raise BadMedia(f"{film.path}: it changed after the folder was listed; begin again once it stands still.")
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, heed: Callable[[], None] | None = None) -> str:
+    whole = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while piece := file.read(_PIECE):
+                whole.update(piece)
+                if heed and len(piece) == _PIECE:
+                    heed()
+        return whole.hexdigest()
     except OSError as error:
         raise BadMedia(
             f"{path}: it cannot be read ({(error.strerror or '').lower()}); check who may read it."
@@ -249,7 +263,7 @@ def _read(
             if heed:
                 heed()
 
-        for entry in entries(found.films[len(done) :], measure, take):
+        for entry in entries(found.films[len(done) :], measure, take, heed):
             done.append(entry)
             place += len(entry.windows) * measure.bytes
             file.seek(place)
