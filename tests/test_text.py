@@ -68,6 +68,14 @@ def test_any_text_is_cut_into_words(prompt: str) -> None:
         assert word in prompt
 
 
+def test_a_word_that_was_never_learned_leaves_no_trace() -> None:
+    said = WORDS.tokens("a red ball bounces", 9)
+    assert WORDS.tokens("a photorealistic red, 8k ball bounces wildly", 9) == said
+    assert WORDS.tokens("zebra", 9) == WORDS.tokens("", 9) == ([WORDS.end], "")
+    # Nor does it take the place of one that was: what is cut off is what follows the words that fit.
+    assert WORDS.tokens("some red zebra ball bounces here", 3) == (WORDS.tokens("red ball", 3)[0], "bounces here")
+
+
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5])
 def test_what_does_not_fit_is_told_as_it_was_typed(length: int) -> None:
     prompt = "A red ball Bounces!"

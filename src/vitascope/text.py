@@ -40,7 +40,10 @@ class TextEncoder(Protocol):
 
 
 class Words:
-    """A tokeniser by words with an explicit unknown token, so that a word which the model never learned can be told."""
+    """A tokeniser by words with an explicit unknown token, so that a word which the model never learned can be told.
+
+    Such a word is not given to the model: what it would make of a token that no caption ever held is chance.
+    """
 
     def __init__(self, tokenizer: Tokenizer, origin: str = TOKENIZER) -> None:
         if not isinstance(tokenizer.model, WordLevel):
@@ -74,9 +77,7 @@ class Words:
     @staticmethod
     def found_in(texts: Iterable[str]) -> Words:
         """A tokeniser that knows the words of these texts, as it would cut them itself."""
-        normalizer = Words.of(()).tokenizer.normalizer
-        assert normalizer is not None
-        return Words.of(sorted({word for text in texts for word in normalizer.normalize_str(text).split()}))
+        return Words.of(words_in(texts))
 
     def with_new(self, vocabulary: Iterable[str]) -> Words:
         """A tokeniser that knows more: the numbers of its own words stay, and those that it lacks come behind them."""
@@ -107,11 +108,11 @@ class Words:
         return self.tokenizer.to_str()
 
     def tokens(self, prompt: str, length: int) -> tuple[list[int], str]:
-        """At most `length` tokens, the end token included, and the part of the prompt that did not fit."""
+        """At most `length` tokens, of known words and the end token, and the part of the prompt that did not fit."""
         encoded = self.tokenizer.encode(prompt, add_special_tokens=False)
-        kept = encoded.ids[: length - 1]
-        cut = prompt[encoded.offsets[length - 1][0] :] if len(encoded.ids) >= length else ""
-        return [*kept, self.end], cut
+        known = [(word, at) for word, (at, _) in zip(encoded.ids, encoded.offsets) if word != self.unknown]
+        cut = prompt[known[length - 1][1] :] if len(known) >= length else ""
+        return [*(word for word, _ in known[: length - 1]), self.end], cut
 
     def unknown_words(self, prompt: str) -> list[str]:
         """The words of a prompt that the vocabulary lacks, as they were typed, each once."""
@@ -129,6 +130,13 @@ class Words:
             tokens[index, : len(row)] = torch.tensor(row)
             mask[index, : len(row)] = True
         return tokens, mask
+
+
+def words_in(texts: Iterable[str]) -> list[str]:
+    """The words of texts as a tokeniser by words would cut them, sorted, each once."""
+    normalizer = Words.of(()).tokenizer.normalizer
+    assert normalizer is not None
+    return sorted({word for text in texts for word in normalizer.normalize_str(text).split()})
 
 
 class ClipText(nn.Module):

@@ -15,8 +15,8 @@ from vitascope.errors import BadModel
 from vitascope.evaluation import Curves, Probe, ProbeConfig, Result, Schooling, probe_for, report, steering
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.scenes import Split
-from vitascope.media import record_of
-from vitascope.storybook import ATTRIBUTES
+from vitascope.media import Video, record_of
+from vitascope.storybook import ATTRIBUTES, render, scene
 
 from .conftest import make_bundle
 
@@ -229,3 +229,39 @@ def test_the_page_goes_on_showing_what_is_in_the_folder(vitascope: Run, model: P
 
 def test_the_command_knows_the_curves_without_torch() -> None:
     assert tuple(steering.CURVES) == CURVES
+
+
+def test_copies_of_own_films_are_looked_for_among_them(vitascope: Run, model: Path) -> None:
+    Path("films").mkdir()
+    for index in range(3):
+        Video(render([scene(4, index)], frames=5, height=32, width=48)[0], 8.0).save(f"films/{index}.mp4")
+        Path(f"films/{index}.txt").write_text(f"a zebra, take {index}")
+    Path("mine.toml").write_text(
+        'name = "mine"\n[stages.diffusion]\nsteps = 1\nbatch = 2\nclips = 1\nlr = 1e-3\n[defaults]\nsteps = 1\n'
+    )
+    trained = ("train", "mine.toml", "--from", model, "--data", "films", "--out", "run", "--device", "cpu")
+    assert vitascope(*trained).code == 0
+    shutil.copytree(model / "probe", "run/bundle/probe")
+    command = ("evaluate", "--model", "run/bundle", "--json", *QUICK)
+
+    blind = vitascope(*command)
+    assert [line["warning"] for line in blind.json if "warning" in line] == [
+        "mine learned from 3 clips of somebody's own films, and copies of those are not looked for; give their folder with --data"
+    ]
+    memory = Result.parse(blind.out).memory
+    assert memory is not None
+    assert not memory.recited
+
+    seen = vitascope(*command, "--data", "films")
+    assert not [line for line in seen.json if "warning" in line]
+    memory = Result.parse(seen.out).memory
+    assert memory is not None
+    assert (memory.recited, memory.of, memory.copies.of) == (True, 3, 3)
+
+    Path("films/2.txt").unlink()
+    other = vitascope(*command, "--data", "films")
+    assert other.code == 2
+    assert "not the films that mine learned from, of which there are 3 clips" in other.err[-1]
+    mistaken = vitascope("evaluate", "--model", model, "--data", "films", *QUICK)
+    assert mistaken.code == 2
+    assert "from nobody's films; leave --data out" in mistaken.err[-1]

@@ -13,6 +13,8 @@ import torch
 
 from vitascope import bundle
 from vitascope.bundle import CODEC, NETWORK, TEXT, TOKENIZER
+from vitascope.data.learned import LEARNED, learned_by, rendered_for
+from vitascope.data.own import OwnSource
 from vitascope.engine import Engine
 from vitascope.errors import BadData, BadModel, BadRecipe, BadRun
 from vitascope.media import Video
@@ -21,6 +23,7 @@ from vitascope.shot import Shot
 from vitascope.storybook import render, scene, vocabulary
 from vitascope.training import checkpoint, preview
 from vitascope.training.beginning import begun, complete, fresh
+from vitascope.training.kept import bundle_of
 from vitascope.training.run import Stopped, train_recipe
 
 STAGE = """
@@ -120,7 +123,7 @@ def test_a_network_may_be_told_of_places_from_then_on(base: Path, tmp_path: Path
     # What it is told of first is nothing, so that it goes on from what it knew.
     about = Recipe.of(json.loads((tmp_path / "run" / "recipe.json").read_text()))
     x, condition = torch.randn(1, 4, 2, 4, 8), {"context": torch.randn(1, 3, about.network.text_width)}
-    grown = begun(about, base).diffusion.net
+    grown = begun(about, base, bundle.described(base)[1]).diffusion.net
     assert about.network.places
     assert torch.equal(grown(x, torch.tensor([900.0]), **condition), before(x, torch.tensor([900.0]), **condition))
     # The other way is refused: what was learned beside places would be lost.
@@ -209,7 +212,7 @@ def test_what_a_killed_process_left_is_of_no_run(base: Path, films: Path, tmp_pa
         train_recipe("finetune", run, resume=True)
     with pytest.raises(Stopped):
         train_recipe("tiny", run, resume=True, watch=_stop_at_once)
-    assert {path.name for path in run.iterdir()} == {"data", "recipe.json", "run.lock"}
+    assert {path.name for path in run.iterdir()} == {"data", "recipe.json", "run.lock", "tokenizer.json"}
     assert not list((run / "data").glob("own*"))
 
 
@@ -299,8 +302,7 @@ def test_own_films_are_learned_from(base: Path, films: Path, tmp_path: Path, ask
     recipe = brief(tmp_path / "r.toml", "diffusion", previews=2)
     watch = lambda doing, step, of, figures: told.append((doing, step))  # noqa: E731
     train_recipe(recipe, run, data=films, start=str(base), warn=heard.append, watch=watch)
-    assert heard[0] == "bad.mp4 was set aside: the file is empty; make or fetch it again."
-    assert heard[1].startswith("'zebra', 'take', ")
+    assert heard == ["bad.mp4 was set aside: the file is empty; make or fetch it again."]
     assert ("reading films", 12) in told
     assert ("encoding clips", 20) in told
     assert (run / "data" / "own.u8").stat().st_size == 22 * 5 * 32 * 64 * 3
@@ -309,6 +311,33 @@ def test_own_films_are_learned_from(base: Path, films: Path, tmp_path: Path, ask
     assert all(prompt.startswith("a zebra, take") for prompt in asked[0])
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "held out" in line] == [0, 2, 4]
+
+
+def test_words_of_own_captions_become_known_and_the_others_mean_what_they_did(
+    base: Path, films: Path, tmp_path: Path
+) -> None:
+    mine = Path(shutil.copytree(films, tmp_path / "mine", copy_function=shutil.copy2))
+    recipe = brief(tmp_path / "r.toml", "diffusion", steps=2)
+    made = train_recipe(recipe, tmp_path / "run", data=mine, start=str(base))
+    before, after = bundle.load(base), bundle.load(made)
+    old, new = (system.text.words.tokenizer.get_vocab() for system in (before, after))
+    assert {word: new[word] for word in old} == old
+    assert set(new) - set(old) >= {"zebra", "take", "nothing"}
+    assert before.text.words.unknown_words("a red zebra") == ["zebra"]
+    assert after.text.words.unknown_words("a red zebra") == []
+    assert torch.equal(after.text(["a red ball"])["context"], before.text(["a red ball"])["context"])
+    zebra, take = (after.text([f"a red {word}"])["context"] for word in ("zebra", "take"))
+    assert not torch.equal(zebra, take)
+    # What it learned from is noted: what the bundle did, and the films.
+    before_it, films_of_it = learned_by(after.recipe, made)
+    assert before_it == rendered_for(bundle.described(base)[0])
+    assert isinstance(films_of_it, OwnSource)
+    assert films_of_it.count == 20
+    # The run keeps its words: a bundle of it needs the films no more.
+    shutil.rmtree(mine)
+    kept = bundle_of(tmp_path / "run", tmp_path / "half", strength=0.5)
+    for name in (TOKENIZER, LEARNED):
+        assert (kept / name).read_bytes() == (made / name).read_bytes()
 
 
 def test_the_loss_on_what_is_held_out_is_of_the_averaged_weights_and_changes_nothing(
@@ -382,7 +411,7 @@ def test_from_nothing_the_words_are_those_of_the_captions(films: Path, tmp_path:
     (tmp_path / "r.toml").write_text(text)
     heard: list[str] = []
     made = train_recipe(str(tmp_path / "r.toml"), tmp_path / "run", data=films, warn=heard.append)
-    assert len(heard) == 1  # the empty film; no word is unknown
+    assert len(heard) == 1  # the empty film
     words = bundle.described(made)[1]
     assert words.unknown_words("a zebra, take 7") == []
     assert words.unknown_words("a red zebra") == ["red"]

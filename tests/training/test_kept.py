@@ -78,7 +78,7 @@ def test_what_is_not_there_is_told(run: Path, tmp_path: Path) -> None:
         bundle_of(run, tmp_path / "notes")
     half = tmp_path / "half"
     half.mkdir()
-    for name in ("recipe.json", "codec.safetensors"):
+    for name in ("recipe.json", "tokenizer.json", "codec.safetensors"):
         (half / name).write_bytes((run / name).read_bytes())
     with pytest.raises(BadRun, match="stage clip was never trained"):
         bundle_of(half, tmp_path / "b")

@@ -54,7 +54,7 @@ def run(command: Command) -> None:
     from vitascope.training.stages import measure_of
 
     base = command.from_ or (None if command.recipe else BUNDLE)
-    recipe, _ = described(command.recipe or RECIPE, find(base) if base else None, base)
+    recipe = described(command.recipe or RECIPE, find(base) if base else None, base).recipe
     found = listing(folder)
     with telling() as told:
         words = words_of(find(base)) if base else None
@@ -93,7 +93,7 @@ def summary(seen: Survey) -> list[str]:
         told.append(f"set aside: {len(seen.faults)}, each named above")
     if seen.unknown:
         words = ", ".join(f"{plain(word)} ({count})" for word, count in list(seen.unknown.items())[:20])
-        told.append(f"words unknown to the text tower, which are all one to it: {words}")
+        told.append(f"words that the model does not know yet, and will learn: {words}")
     return told
 
 

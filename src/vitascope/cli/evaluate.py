@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, Whole
+from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, Whole, named_folder
 from vitascope.cli.generate import chosen_device
 from vitascope.cli.progress import Told, telling
 from vitascope.cli.tables import show, show_curves
@@ -19,6 +21,7 @@ from vitascope.shot import Shot
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vitascope.data.own import OwnClips
     from vitascope.engine import Engine
     from vitascope.evaluation import Curves, Probe, Result
     from vitascope.evaluation.memory import Pair
@@ -53,6 +56,8 @@ class Command:
 
     vitascope evaluate --against runs/earlier/bundle --out figures
 
+    vitascope evaluate --model runs/mine/bundle --data my-films --out figures
+
     vitascope evaluate --curves guidance,negative --films 32 --out figures
     """
 
@@ -70,6 +75,9 @@ class Command:
     """How many films more are made for each law of motion that they are to obey; 12 if not given."""
     training: Whole = None
     """How many training clips are searched for copies; all if not given."""
+    data: Folder = None
+    """The folder of films that the model was trained on, if it was trained on somebody's own: copies are looked for among those,
+    in films that their captions ask for."""
     curves: Text = None
     """Measure steering curves instead: all, or some of guidance, steps, length, order, contradiction, complexity and
     negative, with commas between. With --out it goes on where it was stopped."""
@@ -107,6 +115,7 @@ class _Asked:
     seeds: int
     moving: int
     training: int | None
+    data: Path | None
     curves: tuple[str, ...]
     films: int
     like: dict[str, Any]
@@ -124,6 +133,7 @@ def run(command: Command) -> None:
         seeds=whole("--seeds", command.seeds, 16, 10_000),
         moving=whole("--moving", command.moving, 12, 10_000),
         training=None if command.training is None else whole("--training", command.training, 12_000, 10_000_000),
+        data=named_folder("--data", command.data) if command.data is not None else None,
         curves=names,
         films=whole("--films", command.films, 16, 10_000),
         like=shared(command),
@@ -186,13 +196,17 @@ def _measured(
         "searched": asked.training,
     }
     curves = _kept(asked.out, engine, (POINTS,))[2] if asked.out is not None else None
-    result = evaluate(engine, probe, **like, watch=told.step, film=film, pair=pair)
+    with cut_clips(asked.data, engine, told) as own:
+        result = evaluate(engine, probe, **like, own=own, watch=told.step, film=film, pair=pair)
     second = evaluate(other, probe, **like, watch=told.step) if other is not None else None
     if asked.out is not None:
         asked.out.mkdir(parents=True, exist_ok=True)
         write(asked.out / FILMS, [sheet(strips, 4)[None]], 1.0, {"sheet": records})
-        pairs = [asdict(each) for each in result.memory.pairs[: len(closest)]]
-        write(asked.out / CLOSEST, [sheet(closest, 3)[None]], 1.0, {"pairs": pairs})
+        if result.memory:
+            pairs = [asdict(each) for each in result.memory.pairs[: len(closest)]]
+            write(asked.out / CLOSEST, [sheet(closest, 3)[None]], 1.0, {"pairs": pairs})
+        else:
+            (asked.out / CLOSEST).unlink(missing_ok=True)
         if second is not None:
             _put(asked.out / AGAINST, second.json())
         else:
@@ -200,6 +214,34 @@ def _measured(
         _put(asked.out / RESULTS, result.json())
         _put_page(asked.out, result, second, curves)
     return (result,) if second is None else (result, second)
+
+
+@contextmanager
+def cut_clips(folder: Path | None, engine: Engine, told: Told) -> Iterator[OwnClips | None]:
+    """The clips that the films in a folder were learned as, for as long as the block; None without a folder. What then cannot
+    be looked for is told.
+
+    Raises:
+        BadData: when no film there can be used.
+    """
+    from vitascope.data import listing
+    from vitascope.data.own import own_clips
+    from vitascope.evaluation.report import strangers
+    from vitascope.training.stages import measure_of
+
+    if folder is None:
+        unseen = strangers(engine)
+        if unseen:
+            told.warn(
+                f"{engine.recipe.name} learned from {unseen} clips of somebody's own films, and copies of those are not looked "
+                "for; give their folder with --data"
+            )
+        yield None
+        return
+    found, measure = listing(folder).ensure_films(), measure_of(engine.recipe)
+    with TemporaryDirectory() as place:
+        cut = own_clips(Path(place) / "own.u8", found, measure, lambda done, of: told.step("reading films", done, of))
+        yield cut.training
 
 
 def _measured_curves(engine: Engine, probe: Probe, asked: _Asked, told: Told, force: bool) -> Curves:
@@ -267,7 +309,7 @@ def _fit_together(command: Command) -> None:
         if command.films is not None:
             raise BadCommand("--films without --curves: only curves have points; give --prompts, or --curves all.")
         return
-    for name in ("against", "prompts", "split", "seeds", "moving", "training"):
+    for name in ("against", "prompts", "split", "seeds", "moving", "training", "data"):
         if getattr(command, name) is not None:
             raise BadCommand(f"--{name} and --curves: curves ask for films of their own; leave one of the two out.")
 

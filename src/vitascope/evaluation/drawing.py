@@ -9,7 +9,7 @@ from vitascope.evaluation import plots
 from vitascope.evaluation.curves import Curves, Measured
 from vitascope.evaluation.figures import beside, figures
 from vitascope.evaluation.footprints import LATER
-from vitascope.evaluation.memory import COPY, NEAR
+from vitascope.evaluation.memory import COPY, NEAR, Memory
 from vitascope.evaluation.plots import Axis, Line, Row
 from vitascope.evaluation.report import Result
 from vitascope.evaluation.steering import CURVES
@@ -68,8 +68,10 @@ def of_result(result: Result, against: Result | None = None) -> Iterator[Section
             three("Are films plausible, and is everything there?", "distribution", ("precision", "recall"), PERCENT),
         ],
     )
-    searched = f"{result.memory.clips:,} of {result.memory.of:,} training clips were searched."
-    yield Section("Memory", searched, [_memory(result)])
+    if result.memory:
+        searched = f"{result.memory.clips:,} of {result.memory.of:,} training clips were searched"
+        asked = ", for films that their own captions asked for." if result.memory.recited else "."
+        yield Section("Memory", searched + asked, [_memory(result.memory)])
     yield Section("Laws of motion", _tracker(result), list(_laws(result, against)))
 
 
@@ -106,8 +108,7 @@ def _adherence(result: Result, against: Result | None) -> str:
     return plots.rows("What of the prompt do films show?", axis, found, _series(against), TRUE, note)
 
 
-def _memory(result: Result) -> str:
-    told = result.memory
+def _memory(told: Memory) -> str:
     points = [
         (p.distance, p.ratio, f"film {p.film}, training clip {p.clip}: {p.distance:.1f}, {p.ratio:.2f}")
         for p in told.pairs

@@ -86,6 +86,8 @@ def _distribution(result: Result) -> Iterator[Figure]:
 
 def _memory(result: Result) -> Iterator[Figure]:
     told = result.memory
+    if told is None:
+        return
     yield Figure(
         "memory", "near copies", _share(told.copies), None, _share(told.withheld_copies), unit="%", better="less"
     )

@@ -1,25 +1,29 @@
 """Memory: whether films are copies of clips that the model was trained on.
 
-A training clip is a function of (seed, index), so all of them can be looked at without keeping one. They are rendered
-small; the few that come nearest to a film are rendered at full size and compared in all frames, both with their fine grain
-averaged away, which no codec keeps. A near copy is a film that is far nearer to one training clip than to the next ones
-(the ratio of Yoon et al. 2023, "Diffusion probabilistic models generalize when they fail to memorize"), and nearer than
-true films come to which no training saw: an honest film has many clips at about the same distance, whatever it shows and
-however blurred it is.
+A training clip of the storybook is a function of (seed, index), so all of them can be looked at without keeping one;
+somebody's own are given. They are seen small; the few that come nearest to a film are taken at full size and compared in all
+frames, both with their fine grain averaged away, which no codec keeps. A near copy is a film that is far nearer to one
+training clip than to the next ones (the ratio of Yoon et al. 2023, "Diffusion probabilistic models generalize when they
+fail to memorize"), and nearer than true films come to which no training saw: an honest film has many clips at about the same
+distance, whatever it shows and however blurred it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vitascope.data.clips import Source
+from vitascope.data.own import OwnClips
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.share import Share
+from vitascope.recipe import ClipShape
 from vitascope.storybook import render, scene
 
 GRAIN = 4  # pixels that are averaged, each way
@@ -35,6 +39,92 @@ alone is chance."""
 BLOCK = 64
 
 
+class Shelf(Protocol):
+    """Training clips of the shape of the films that are compared with them."""
+
+    def __len__(self) -> int: ...
+
+    def clips(self, indices: Sequence[int]) -> Tensor:
+        """uint8 [n t h w c]."""
+        ...
+
+    def glimpses(self, indices: Sequence[int], every: int, height: int, width: int) -> Tensor:
+        """Every so many frames of them, small: [n t' c height width] in levels of 255."""
+        ...
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Clips of the storybook, drawn in the shape of the films whatever they were learned in."""
+
+    source: Source
+    shape: ClipShape
+
+    def __len__(self) -> int:
+        return self.source.count
+
+    def clips(self, indices: Sequence[int]) -> Tensor:
+        """uint8 [n t h w c]."""
+        return self._at(indices, self.shape.frames, self.shape.height, self.shape.width)
+
+    def glimpses(self, indices: Sequence[int], every: int, height: int, width: int) -> Tensor:
+        """Drawn small from the first."""
+        return small(self._at(indices, len(range(0, self.shape.frames, every)), height, width), height, width)
+
+    def _at(self, indices: Sequence[int], frames: int, height: int, width: int) -> Tensor:
+        source = self.source
+        scenes = [scene(source.seed, index, source.split, source.world) for index in indices]
+        return render(scenes, frames=frames, height=height, width=width)
+
+
+@dataclass(frozen=True)
+class Own:
+    """Clips of somebody's own films."""
+
+    cut: OwnClips
+
+    def __len__(self) -> int:
+        return len(self.cut)
+
+    def clips(self, indices: Sequence[int]) -> Tensor:
+        """uint8 [n t h w c]."""
+        return torch.from_numpy(np.stack([self.cut.view(index) for index in indices]))
+
+    def glimpses(self, indices: Sequence[int], every: int, height: int, width: int) -> Tensor:
+        """Averaged from their full size."""
+        return small(self.clips(indices)[:, ::every], height, width)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several shelves as one, in their order."""
+
+    shelves: tuple[Shelf, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.shelves))
+
+    def clips(self, indices: Sequence[int]) -> Tensor:
+        """uint8 [n t h w c]."""
+        return torch.cat([shelf.clips([at]) for shelf, at in map(self._found, indices)])
+
+    def glimpses(self, indices: Sequence[int], every: int, height: int, width: int) -> Tensor:
+        """Those of each shelf at once, as they follow each other."""
+        runs: list[tuple[Shelf, list[int]]] = []
+        for shelf, at in map(self._found, indices):
+            if not runs or runs[-1][0] is not shelf:
+                runs.append((shelf, []))
+            runs[-1][1].append(at)
+        return torch.cat([shelf.glimpses(ats, every, height, width) for shelf, ats in runs])
+
+    def _found(self, index: int) -> tuple[Shelf, int]:
+        for shelf in self.shelves:
+            if index < len(shelf):
+                return shelf, index
+            index -= len(shelf)
+        raise IndexError(index)
+
+
 @dataclass(frozen=True)
 class Pair:
     """A film and the training clip that is nearest to it."""
@@ -42,7 +132,7 @@ class Pair:
     film: int
     """Its place among the films."""
     clip: int
-    """The index of the training clip."""
+    """The index of the training clip among those that were searched."""
     distance: float
     """Root mean square of the differences, in levels of 255, with the grain averaged away."""
     ratio: float
@@ -73,15 +163,23 @@ class Memory:
     """Of every film, the closest by ratio first."""
     usual: float
     """The distance of the nearest twentieth of the withheld films, from which a near copy is told."""
+    recited: bool = False
+    """Whether the films were asked for by the captions of the training clips themselves."""
 
 
 def memory(
-    films: Tensor, withheld: Tensor, source: Source, searched: int | None = None, watch: Watch | None = None
+    films: Tensor,
+    withheld: Tensor,
+    shelf: Shelf,
+    searched: int | None = None,
+    watch: Watch | None = None,
+    *,
+    recited: bool = False,
 ) -> Memory:
-    """Films uint8 [n t h w c] and as many true ones that no training saw, against the training clips of `source`, all of them
-    or the first `searched`."""
-    count = min(source.count, searched or source.count)
-    pairs = nearest(torch.cat((films, withheld)), source, count, watch)
+    """Films uint8 [n t h w c] and true ones that no training saw, against the training clips, all of them or the first
+    `searched`."""
+    count = min(len(shelf), searched or len(shelf))
+    pairs = nearest(torch.cat((films, withheld)), shelf, count, watch)
     made, true = pairs[: len(films)], pairs[len(films) :]
     usual = _quantile([pair.distance for pair in true], 0.05)
 
@@ -90,7 +188,7 @@ def memory(
 
     return Memory(
         clips=count,
-        of=source.count,
+        of=len(shelf),
         copies=Share(sum(pair.copies(usual) for pair in made), len(made)),
         withheld_copies=Share(sum(pair.copies(usual) for pair in true), len(true)),
         distance=middle([pair.distance for pair in made]),
@@ -99,6 +197,7 @@ def memory(
         withheld_ratio=middle([pair.ratio for pair in true]),
         pairs=tuple(sorted(made, key=lambda pair: pair.ratio)),
         usual=usual,
+        recited=recited,
     )
 
 
@@ -106,45 +205,40 @@ def _quantile(values: Sequence[float], q: float) -> float:
     return float(torch.tensor(values, dtype=torch.float64).quantile(q))
 
 
-def nearest(films: Tensor, source: Source, count: int, watch: Watch | None = None) -> list[Pair]:
+def nearest(films: Tensor, shelf: Shelf, count: int, watch: Watch | None = None) -> list[Pair]:
     """The nearest of the first `count` training clips of each film."""
-    every = (source.frames - 1) // (MOMENTS - 1) if (source.frames - 1) % (MOMENTS - 1) == 0 else 1
-    height, width = max(8, source.height // GRAIN), max(8, source.width // GRAIN)
+    later = films.shape[1] - 1
+    every = max(1, later // (MOMENTS - 1)) if later % (MOMENTS - 1) == 0 else 1
+    height, width = _coarse(films)
     seen = small(films[:, ::every], height, width).flatten(1)
     few = min(NEXT, count)
     best = torch.full((len(films), few), torch.inf)
     which = torch.zeros(len(films), few, dtype=torch.long)
     for start in range(0, count, BLOCK):
         indices = list(range(start, min(start + BLOCK, count)))
-        clips = render(
-            [scene(source.seed, i, source.split, source.world) for i in indices], frames=len(range(0, source.frames, every)),
-            height=height, width=width,
-        )  # fmt: skip
-        apart = torch.cdist(seen, small(clips, height, width).flatten(1))
+        apart = torch.cdist(seen, shelf.glimpses(indices, every, height, width).flatten(1))
         all_apart = torch.cat((best, apart), 1)
         all_which = torch.cat((which, torch.tensor(indices).expand(len(films), -1)), 1)
         best, at = all_apart.topk(few, largest=False)
         which = all_which.gather(1, at)
         if watch:
             watch("searching training clips", indices[-1] + 1, count)
-    return [verified(film, number, row.tolist(), source) for number, (film, row) in enumerate(zip(films, which))]
+    return [verified(film, number, row.tolist(), shelf) for number, (film, row) in enumerate(zip(films, which))]
 
 
-def verified(film: Tensor, number: int, clips: Sequence[int], source: Source) -> Pair:
+def verified(film: Tensor, number: int, clips: Sequence[int], shelf: Shelf) -> Pair:
     """Of a few training clips, the nearest one in all frames."""
-    true = clips_of(source, clips)
-    size = max(8, source.height // GRAIN), max(8, source.width // GRAIN)
-    off = (small(true, *size) - small(film[None], *size)).square().flatten(1).mean(1).sqrt().double()
+    size = _coarse(film[None])
+    off = (small(shelf.clips(clips), *size) - small(film[None], *size)).square().flatten(1).mean(1).sqrt().double()
     order = off.argsort()
     distance = float(off[order[0]])
     usual = float(off[order[1:]].median()) if len(order) > 1 else 255.0
     return Pair(number, clips[int(order[0])], distance, distance / max(usual, 1e-9))
 
 
-def clips_of(source: Source, indices: Sequence[int]) -> Tensor:
-    """Training clips as they were learned from, uint8 [n t h w c]."""
-    scenes = [scene(source.seed, index, source.split, source.world) for index in indices]
-    return render(scenes, frames=source.frames, height=source.height, width=source.width)
+def _coarse(films: Tensor) -> tuple[int, int]:
+    """Rows and columns of films [n t h w c] without their grain."""
+    return max(8, films.shape[2] // GRAIN), max(8, films.shape[3] // GRAIN)
 
 
 def small(films: Tensor, height: int, width: int) -> Tensor:

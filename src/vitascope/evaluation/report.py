@@ -17,8 +17,10 @@ from torch import Tensor
 
 from vitascope.bundle import fingerprint
 from vitascope.data.clips import Source
+from vitascope.data.learned import learned_by
+from vitascope.data.own import OwnClips, OwnSource
 from vitascope.engine import Engine
-from vitascope.errors import BadModel
+from vitascope.errors import BadData, BadModel
 from vitascope.evaluation.adherence import Adherence, adherence, fits
 from vitascope.evaluation.continuity import Continuity, continuity
 from vitascope.evaluation.distribution import Distribution, Diversity, distribution, diversity, features
@@ -26,17 +28,17 @@ from vitascope.evaluation.fidelity import Fidelity, fidelity
 from vitascope.evaluation.films import Keep, generated, joined, prepared, show
 from vitascope.evaluation.laws import Laws, lawful_scenes, laws
 from vitascope.evaluation.lessons import STEPS, train_probe
-from vitascope.evaluation.memory import Memory, Pair, clips_of, memory
+from vitascope.evaluation.memory import Drawn, Memory, Own, Pair, Shelf, Together, memory
 from vitascope.evaluation.probe import ABOUT, Probe, ProbeConfig, Schooling
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.retrieval import Retrieval, retrieval
 from vitascope.evaluation.rounding import rounded
 from vitascope.evaluation.scenes import Split, real, scenes, siblings
-from vitascope.recipe import Recipe
 from vitascope.storybook import Scene, plain
 
 SPOKEN = 4  # prompts whose diversity is measured
 MOST_PAIRS = 12  # of films and training clips, to look at
+MOST_RECITED = 48  # films that are asked for by captions of own clips
 KeepPair = Callable[[Pair, Tensor, Tensor], None]
 """Is given a pair, its film and its training clip, uint8 [t h w c] each."""
 
@@ -58,7 +60,8 @@ class Result:
     distribution: Distribution
     diversity: Diversity | None
     """None where there is one film of each prompt."""
-    memory: Memory
+    memory: Memory | None
+    """None where no clip that it was learned from was at hand."""
     laws: Laws
 
     def json(self) -> str:
@@ -92,32 +95,40 @@ def evaluate(
     seeds: int = 16,
     moving: int = 12,
     searched: int | None = None,
+    own: OwnClips | None = None,
     watch: Watch | None = None,
     film: Keep | None = None,
     pair: KeepPair | None = None,
 ) -> Result:
     """All measures. `prompts` films are made once, and looked at by all of them; `seeds` more of each of a few prompts, for
     their diversity, and `moving` more for each law of motion. The codec is measured on `clips` withheld clips and the text
-    tower among `pool`; of the training clips all are searched, or the first `searched`.
+    tower among `pool`; of the training clips all are searched, or the first `searched`, those that were learned last before
+    the others. `own` are clips of the films that the model was trained on beside the storybook: then copies of those are looked
+    for, in films that their captions ask for.
 
     `like` are fields of a Shot that all films share; `film` is given every film of the prompts and `pair` the closest pairs
     of a film and a training clip.
 
     Raises:
         BadModel: when the probe was trained on films of another shape or world.
+        BadData: when the model learned from other films than `own`.
     """
     fits(probe, engine)
+    learned = learned_by(engine.recipe, engine.folder)
+    _ensure_own(own, learned, engine.recipe.name)
     video, world = engine.recipe.video, engine.recipe.world
     asked = scenes(prompts, split, world=world)
     shown = show(engine, asked, like, watch, film)
     reference = features(probe, real(video, scenes(prompts, split, prompts, world)))
     more = lawful_scenes(moving, split, video, 2 * prompts, world)
     defaults = engine.defaults | dict(like or {})
-    clips_learned = training_clips(engine.recipe)
-    remembered = memory(shown.made, shown.real, clips_learned, searched, watch)
-    if pair:
+    drawn = tuple(Drawn(source, video) for source in reversed(learned) if isinstance(source, Source))
+    shelf: Shelf = Own(own) if own else Together(drawn)
+    looked = recited(engine, own, prompts, like, watch) if own else shown.made
+    remembered = memory(looked, shown.real, shelf, searched, watch, recited=own is not None) if len(shelf) else None
+    if pair and remembered:
         for each in remembered.pairs[:MOST_PAIRS]:
-            pair(each, shown.made[each.film], clips_of(clips_learned, [each.clip])[0])
+            pair(each, looked[each.film], shelf.clips([each.clip])[0])
     result = Result(
         model=engine.recipe.name,
         weights=fingerprint(engine.weights),
@@ -150,11 +161,34 @@ def diverse(
     return diversity(features(probe, made).split(seeds), features(probe, true).split(seeds))
 
 
-def training_clips(recipe: Recipe) -> Source:
-    """The clips that a recipe's films are learned from."""
-    video = recipe.video
-    clips = recipe.stages.diffusion.clips
-    return Source(recipe.seed, clips, video.frames, video.height, video.width, world=recipe.world)
+def recited(
+    engine: Engine, own: OwnClips, most: int, like: Mapping[str, Any] | None = None, watch: Watch | None = None
+) -> Tensor:
+    """Films of the captions that own clips were learned under, each in turn, uint8 [n t h w c]: who knows clips by heart says
+    them when asked for them."""
+    shots = [
+        prepared(engine, own.prompts[seed % len(own.prompts)], seed, like) for seed in range(min(most, MOST_RECITED))
+    ]
+    return torch.cat([films for _, films in generated(engine, shots, watch)])
+
+
+def strangers(engine: Engine) -> int:
+    """How many clips of somebody's own films the model learned from, in which no copy can be found unless they are given."""
+    learned = learned_by(engine.recipe, engine.folder)
+    return sum(source.count for source in learned if isinstance(source, OwnSource))
+
+
+def _ensure_own(own: OwnClips | None, learned: Sequence[Source | OwnSource], name: str) -> None:
+    if own is None:
+        return
+    films = [source for source in learned if isinstance(source, OwnSource)]
+    if not films:
+        raise BadData(f"--data: {name} learned from the storybook and from nobody's films; leave --data out.")
+    if own.source not in films:
+        raise BadData(
+            f"--data: these are not the films that {name} learned from, of which there are {films[-1].count} clips; give the "
+            "folder that it was trained on, as it was."
+        )
 
 
 def probe_for(engine: Engine, folder: Path | None = None, *, steps: int = STEPS, watch: Watch | None = None) -> Probe:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from vitascope import bundle
 from vitascope.bundle import System
+from vitascope.data import Listing
 from vitascope.errors import BadRecipe
 from vitascope.models.dit import PLACES
 from vitascope.physics.noise import key
 from vitascope.recipe import Recipe
 from vitascope.storybook import vocabulary
-from vitascope.text import Words
+from vitascope.text import Words, words_in
 
 FITTING = ("text", "codec", "network")
 """The tables of a recipe that say what weights are and mean."""
@@ -36,17 +39,30 @@ def fresh(recipe: Recipe, words: Words | None = None) -> System:
         return bundle.build(recipe, words or Words.of(vocabulary(recipe.world)))
 
 
-def described(recipe: str, base: Path | None, name: str | None = None) -> tuple[Recipe, tuple[str, ...]]:
-    """A recipe by its name or path, and the stages that it names; with `base` it goes on from that bundle.
+class Described(NamedTuple):
+    """What a run is to be: its recipe, the stages that this names where it goes on from a bundle, and the words it will know."""
+
+    recipe: Recipe
+    stages: tuple[str, ...]
+    words: Words
+
+
+def described(
+    recipe: str, base: Path | None, name: str | None = None, captions: Collection[str] | None = None
+) -> Described:
+    """A run by the name or path of its recipe; with `base` it goes on from that bundle. `captions` are those of somebody's own
+    films, whose words it learns; None: it learns the storybook's.
 
     Raises BadRecipe, among others where the weights of the bundle, which messages call `name`, would not fit; BadModel.
     """
     if base is None:
         alone = Recipe.read(recipe)
-        return alone, ()
+        words = Words.of(vocabulary(alone.world)) if captions is None else Words.found_in(captions)
+        return Described(complete(alone, words), (), words)
     before, words = bundle.described(base)
     found, stages = Recipe.upon(recipe, before)
-    found = complete(found, words_for(found, before, words))
+    words = words_for(found, before, words, captions)
+    found = complete(found, words)
     for table in FITTING:
         wanted, there = dataclasses.asdict(getattr(found, table)), dataclasses.asdict(getattr(before, table))
         for entry, value in wanted.items():
@@ -56,13 +72,19 @@ def described(recipe: str, base: Path | None, name: str | None = None) -> tuple[
                     f"recipe {recipe} from {name or base}: {table}.{entry} is {value!r} in the recipe and {there[entry]!r} in "
                     "the bundle, so its weights do not fit; leave the entry out of the recipe, or begin without --from."
                 )
-    return found, stages
+    return Described(found, stages, words)
 
 
-def words_for(recipe: Recipe, before: Recipe, words: Words) -> Words:
-    """The words of a run that goes on from a bundle of the recipe `before`: those that it knows, and where the run learns
-    another world of the storybook, that world's beside them."""
-    return words if recipe.world == before.world else words.with_new(vocabulary(recipe.world))
+def words_for(recipe: Recipe, before: Recipe, words: Words, captions: Collection[str] | None) -> Words:
+    """The words of a run that goes on from a bundle of the recipe `before`: those that it knows, beside them another world's
+    of the storybook where the run learns that, and those of the films' captions that it learns from."""
+    known = words if recipe.world == before.world else words.with_new(vocabulary(recipe.world))
+    return known.with_new(words_in(captions or ()))
+
+
+def captions_of(films: Listing | None) -> list[str] | None:
+    """The captions of somebody's own films, where there are any."""
+    return [film.caption for film in films.films] if films else None
 
 
 def words_of(base: Path) -> Words:
@@ -70,13 +92,15 @@ def words_of(base: Path) -> Words:
     return bundle.described(base)[1]
 
 
-def begun(recipe: Recipe, base: Path) -> System:
-    """The recipe's system with the weights of a bundle, its whitening and its words; rows of new words are fresh.
+def begun(recipe: Recipe, base: Path, words: Words) -> System:
+    """The recipe's system with the weights of a bundle and its whitening. It knows `words`, which begin with the bundle's own;
+    the rows of others are fresh, and stay so where the text tower is not trained: it is enough that no two words are alike, and
+    the network learns what each is for.
 
     Raises BadModel.
     """
     before = bundle.load(base)
-    system = fresh(recipe, words_for(recipe, before.recipe, before.text.words))
+    system = fresh(recipe, words)
     for name, module in system.parts().items():
         known, own = before.parts()[name].state_dict(), module.state_dict()
         for key_, value in known.items():

@@ -17,8 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vitascope import bundle
+from vitascope.data.learned import LEARNED
 from vitascope.errors import BadRecipe, BadRun
 from vitascope.recipe import Recipe
+from vitascope.text import TOKENIZER, Words
 
 BEGINNING, START, RECIPE, LOCK = "beginning.json", "start", "recipe.json", "run.lock"
 
@@ -49,8 +51,9 @@ def beginning_of(folder: Path) -> Beginning:
         ) from (error)
 
 
-def remember(folder: Path, recipe: Recipe, resume: bool, asked: Beginning, base: Path | None) -> None:
-    """Note what the run is, or see that it is the one that is there. `base` is the folder of the bundle that was asked for.
+def remember(folder: Path, recipe: Recipe, words: Words, resume: bool, asked: Beginning, base: Path | None) -> None:
+    """Note what the run is and the words that it knows, or see that it is the one that is there. `base` is the folder of the
+    bundle that was asked for.
 
     Raises BadRun where there is a run and `resume` is False, or the run there was begun with something else.
     """
@@ -72,6 +75,7 @@ def remember(folder: Path, recipe: Recipe, resume: bool, asked: Beginning, base:
             _keep(base, folder / START)
     if asked != Beginning():
         _put(folder / BEGINNING, json.dumps(asdict(asked)) + "\n")
+    _put(folder / TOKENIZER, words.json())
     _put(folder / RECIPE, recipe.json())
 
 
@@ -82,7 +86,7 @@ def undone(folder: Path, what: type[Exception]) -> Iterator[None]:
     try:
         yield
     except what:
-        for name in (RECIPE, BEGINNING, LOCK):
+        for name in (RECIPE, TOKENIZER, BEGINNING, LEARNED, LOCK):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / START, ignore_errors=True)
         for left in (folder / "data", folder):
@@ -116,7 +120,7 @@ def _keep(base: Path, start: Path) -> None:
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        for name in (*bundle.FILES, bundle.HASHES):
+        for name in (*bundle.FILES, bundle.HASHES, LEARNED):
             if (base / name).is_file():
                 shutil.copyfile(base / name, partial / name)
         os.replace(partial, start)

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from vitascope import bundle
 from vitascope.bundle import System
-from vitascope.data import listing
+from vitascope.data.learned import LEARNED, take_note
 from vitascope.errors import BadRecipe, BadRun
 from vitascope.recipe import STAGES, Recipe
-from vitascope.text import Words
+from vitascope.text import TOKENIZER, Words
 from vitascope.training import checkpoint
 from vitascope.training.beginning import begun, fresh
-from vitascope.training.folder import RECIPE, START, beginning_of, is_run
+from vitascope.training.folder import RECIPE, START, is_run
 from vitascope.training.loop import State
 
 Weights = Literal["average", "raw"]
@@ -89,6 +89,7 @@ def bundle_of(
             )
     _whitened(folder, system, continues)
     bundle.save(out, system)
+    take_note(folder if (folder / LEARNED).is_file() else folder / START, out)
     return out
 
 
@@ -137,11 +138,17 @@ def _system(folder: Path) -> System:
         raise BadRun(
             f"{folder}: its {RECIPE} cannot be read ({error}); go on with the run, which writes it anew."
         ) from error
-    if (folder / START).is_dir():
-        return begun(recipe, folder / START)
-    films = beginning_of(folder).data
-    words = Words.found_in(film.caption for film in listing(Path(films)).ensure_films().films) if films else None
-    return fresh(recipe, words)
+    words = _words(folder)
+    return begun(recipe, folder / START, words) if (folder / START).is_dir() else fresh(recipe, words)
+
+
+def _words(folder: Path) -> Words:
+    """The words that a run knows."""
+    path = folder / TOKENIZER
+    try:
+        return Words.parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRun(f"{path}: it cannot be read ({error}); go on with the run, which writes it anew.") from error
 
 
 def _whitened(folder: Path, system: System, continues: bool) -> None:

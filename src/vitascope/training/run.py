@@ -11,12 +11,13 @@ from pathlib import Path
 
 from vitascope import bundle
 from vitascope.data import Listing, listing
+from vitascope.data.learned import LEARNED, take_note
 from vitascope.data.own import check_unchanged, kept_entries
 from vitascope.errors import BadData, BadRecipe, BadRun, nearest
 from vitascope.finding import find
 from vitascope.recipe import STAGES, Recipe
 from vitascope.text import Words
-from vitascope.training.beginning import begun, complete, described, fresh
+from vitascope.training.beginning import begun, captions_of, described, fresh
 from vitascope.training.folder import START, Beginning, beginning_of, is_run, locked, remember, undone
 from vitascope.training.stages import Run, Stopping, Warn, Watch, finish_stage, measure_of, own_path, train_stage
 from vitascope.training.stages import Stopped as Stopped
@@ -56,8 +57,9 @@ def train_recipe(
             label = own_path(folder).with_suffix(".json")
             check_unchanged(kept_entries(label, measure_of(about)), films, own_path(folder))
         began = is_run(folder)
-        remember(folder, about, resume, plan.beginning, plan.base)
-        system = (begun(about, folder / START) if plan.base else fresh(about, plan.words)).to(device)
+        remember(folder, about, plan.words, resume, plan.beginning, plan.base)
+        system = begun(about, folder / START, plan.words) if plan.base else fresh(about, plan.words)
+        system = system.to(device)
         watch, warn = watch or (lambda *_: None), warn or (lambda _: None)
         run = Run(folder, about, system, device, watch, warn, stopping, films, plan.base is not None, workers)
         if films and not began:
@@ -69,6 +71,7 @@ def train_recipe(
                     train_stage(run, stage)
                 finish_stage(run, stage)
         bundle.save(folder / "bundle", system)
+        take_note(folder if (folder / LEARNED).is_file() else folder / START, folder / "bundle")
     return folder / "bundle"
 
 
@@ -81,7 +84,7 @@ class _Plan:
     beginning: Beginning
     base: Path | None
     films: Listing | None
-    words: Words | None
+    words: Words
 
 
 def _plan(
@@ -89,15 +92,12 @@ def _plan(
 ) -> _Plan:
     """The plan of a run; one that goes on has the bundle and the films that it remembers, where no others are given."""
     base = find(start) if start else folder / START if goes_on and (folder / START).is_dir() else None
-    about, named = described(recipe, base, start)
-    chosen = _chosen(about, stages, named)
     remembered = beginning_of(folder).data if goes_on else None
     films = listing(data or Path(remembered or "")).ensure_films() if data or remembered else None
+    about, named, words = described(recipe, base, start, captions_of(films))
+    chosen = _chosen(about, stages, named)
     beginning = Beginning(start, str(films.folder.absolute()) if films else None)
-    if base:  # `described` has counted the words, and `begun` knows them
-        return _Plan(about, chosen, beginning, base, films, None)
-    words = Words.found_in(film.caption for film in films.films) if films else None
-    return _Plan(complete(about, words), chosen, beginning, base, films, words)
+    return _Plan(about, chosen, beginning, base, films, words)
 
 
 def _chosen(recipe: Recipe, stages: Sequence[str] | None, named: Sequence[str]) -> tuple[str, ...]:

@@ -15,19 +15,21 @@ from typing import TextIO
 import torch
 from torch import nn
 
+from vitascope import bundle
 from vitascope.bundle import System
-from vitascope.data import Clips, Listing, encode_clips, own_clips, story_clips
+from vitascope.data import Clips, Listing, OwnClips, StoryClips, encode_clips, own_clips, story_clips
 from vitascope.data.clips import Source, to_pixels
 from vitascope.data.latents import identity
+from vitascope.data.learned import Learned, learned_by, note
 from vitascope.data.own import Own
 from vitascope.data.rendering import look
-from vitascope.data.survey import unknown_words
 from vitascope.errors import BadRun
 from vitascope.media.fitting import Measure
 from vitascope.physics.noise import key
 from vitascope.precision import bf16
 from vitascope.recipe import Recipe, StageSettings
 from vitascope.training import checkpoint
+from vitascope.training.folder import START
 from vitascope.training.held_out import held_out_loss, measuring
 from vitascope.training.kept import NETWORK_STAGE, keep
 from vitascope.training.loop import Report, State, train
@@ -91,19 +93,19 @@ class Run:
         found = own_clips(path, self.films, measure_of(self.recipe), told, self._heed)
         for fault in found.faults:
             self.warn(f"{fault.name} was set aside: {fault.why}")
-        unknown = unknown_words(self.system.text.words, list(found.training.prompts))
-        if unknown:
-            names = ", ".join(f"'{word}'" for word in list(unknown)[:10])
-            self.warn(
-                f"{names}: unknown to the text tower, to which all words that it does not know are one and the same"
-            )
         return found
+
+    @property
+    def learned_before(self) -> tuple[Learned, ...]:
+        """What the network of the bundle was learned from with which the run began."""
+        start = self.folder / START
+        return learned_by(bundle.described(start)[0], start) if self.continues else ()
 
     def read_films(self) -> None:
         """Read somebody's own films now, and not when a stage first asks for clips. Raises BadData where none can be used."""
         _ = self.own
 
-    def clips(self, stage: str) -> Clips:
+    def clips(self, stage: str) -> StoryClips | OwnClips:
         """The stage's clips; stages that want as many share them."""
         if self.own:
             return self.own.training
@@ -208,6 +210,8 @@ def train_stage(run: Run, stage: str) -> None:
         # program for all would be slower.
         run.system.diffusion.net.compile(dynamic=False)
     task, measured = run.task(stage), run.measured(stage, state)
+    if stage == NETWORK_STAGE:
+        note(run.folder, (*run.learned_before, run.clips(stage).source))
     started, first = time.monotonic(), state.step
     about = {"stage": stage, "recipe": run.recipe.name}
     with (run.folder / "log.jsonl").open("a", encoding="utf-8") as log:
