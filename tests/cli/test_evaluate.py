@@ -86,6 +86,15 @@ def test_nothing_is_replaced_unasked(vitascope: Run, model: Path) -> None:
     assert Result.parse(Path("figures/results.json").read_text())
 
 
+def test_a_picture_of_someone_else_is_not_replaced(vitascope: Run, model: Path) -> None:
+    Path("figures").mkdir()
+    Path("figures/curves.svg").write_text("mine")
+    told = vitascope("evaluate", "--model", model, "--out", "figures", "--curves", "order")
+    assert (told.code, len(told.err)) == (2, 1)
+    assert "curves.svg already; " in told.err[0]
+    assert Path("figures/curves.svg").read_text() == "mine"
+
+
 @pytest.mark.parametrize("more", [QUICK, ("--curves", "order")])
 def test_a_page_of_someone_else_is_not_replaced(vitascope: Run, model: Path, more: tuple[str, ...]) -> None:
     Path("figures").mkdir()
@@ -195,12 +204,17 @@ def test_curves_go_on_where_they_were_stopped(vitascope: Run, model: Path) -> No
     told = vitascope(*command, "--curves", "negative")
     assert told.code == 0
     curves = Curves.parse(Path("figures/curves.json").read_text())
-    assert [(p.x, p.films) for p in curves.points] == [("without", 4), ("with", 4)]
-    assert sorted(path.name for path in Path("figures").iterdir()) == ["curves.json", "page.html"]
+    open_points = [steering.OPEN, *map(steering.negated, steering.UNWANTED)]
+    assert [(p.x, p.films) for p in curves.points] == [(x, 4) for x in ("without", "with", *open_points)]
+    assert sorted(path.name for path in Path("figures").iterdir()) == ["curves.json", "curves.svg", "page.html"]
+    for word in steering.UNWANTED:
+        assert f"negative prompt '{word}': " in told.out
+        assert f"<td>{word}</td>" in Path("figures/page.html").read_text()
+    assert CURVE_QUESTION in Path("figures/curves.svg").read_text()
     more = vitascope(*command, "--curves", "order,negative")
     after = Curves.parse(Path("figures/curves.json").read_text())
-    assert after.points[:2] == curves.points
-    assert [p.curve for p in after.points] == ["negative", "negative", "order", "order"]
+    assert after.points[:6] == curves.points
+    assert [p.curve for p in after.points] == [*["negative"] * 6, "order", "order"]
     counts = [line["of"] for line in more.json if line["doing"] == "measuring curves"]
     assert counts == [2, 2], "what was there was not measured again"
     assert "CURVES[" not in Path("figures/page.html").read_text()
@@ -211,6 +225,31 @@ def test_curves_go_on_where_they_were_stopped(vitascope: Run, model: Path) -> No
     assert (other.code, len(other.err)) == (2, 1)
     assert "another folder" in other.err[0]
     assert Curves.parse(Path("figures/curves.json").read_text()) == after
+
+
+def test_curves_of_an_earlier_version_are_told_and_not_mixed(vitascope: Run, model: Path) -> None:
+    command = ("evaluate", "--model", model, "--films", "4", "--steps", "1", "--device", "cpu", "--out", "figures")
+    assert vitascope(*command, "--curves", "order").code == 0
+    kept = Path("figures/curves.json")
+    kept.write_text(kept.read_text().replace("order / details that can move /", "order /  /"))
+    before = kept.read_bytes()
+    told = vitascope(*command, "--curves", "order,negative")
+    assert (told.code, kept.read_bytes()) == (2, before)
+    assert "by an earlier version in other prompts" in told.err[-1]
+    assert "with --force" in told.err[-1]
+    assert vitascope(*command, "--curves", "order", "--force").code == 0
+    assert kept.read_bytes() != before
+
+
+def test_what_each_word_leaves_open_is_printed(vitascope: Run, model: Path) -> None:
+    told = vitascope(
+        "evaluate", "--model", model, "--films", "2", "--steps", "1", "--device", "cpu", "--curves", "length"
+    )
+    assert told.code == 0
+    lines = [line for line in told.out.splitlines() if "bits left open of those in the world" in line]
+    assert [line[: len("length, 1 said")] for line in lines] == [f"length, {n} said" for n in range(1, 7)]
+    assert "colour 0.00 of " in lines[0]
+    assert "colour" not in lines[1]
 
 
 def test_the_page_goes_on_showing_what_is_in_the_folder(vitascope: Run, model: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ CURVES = (
     "negative",
 )  # as `evaluation.steering` has them
 RESULTS, AGAINST, FILMS, CLOSEST = "results.json", "against.json", "films.png", "closest.png"
-POINTS, PAGE = "curves.json", "page.html"
+POINTS, PICTURE, PAGE = "curves.json", "curves.svg", "page.html"
 MOST_STRIPS = 100  # films on the contact sheet
 SHEETS = {FILMS: "The films", CLOSEST: "The films that are nearest to a training clip, each above its clip"}
 
@@ -82,7 +82,7 @@ class Command:
     """Measure steering curves instead: all, or some of guidance, steps, length, order, contradiction, complexity and
     negative, with commas between. With --out it goes on where it was stopped."""
     films: Whole = None
-    """How many films are made for each point of a curve; 16 if not given."""
+    """How many films are made for each point of a curve, and of each of the four scenes of length; 16 if not given."""
     steps: Whole = None
     """How many steps the solver takes."""
     solver: Text = None
@@ -96,7 +96,8 @@ class Command:
     probe_steps: Whole = None
     """How long a probe is trained, if one has to be."""
     out: Folder = None
-    """A folder for results.json, page.html with the plots, and contact sheets; nothing is kept if not given."""
+    """A folder for results.json, page.html with the plots, and contact sheets, or for curves.json, curves.svg and page.html;
+    nothing is kept if not given."""
     device: Text = None
     """auto, cpu, cuda, cuda:1 or mps."""
     json: Flag = False
@@ -157,7 +158,7 @@ def run(command: Command) -> None:
         else:
             results = _measured(engine, other, probe, asked, told)
     if names:
-        print(curves.json(), end="") if command.json else show_curves(curves)
+        print(curves.json(), end="") if command.json else _show_curves(curves)
     elif command.json:
         print(
             results[0].json() if other is None else "[" + ",".join(r.json() for r in results).rstrip() + "]\n", end=""
@@ -247,6 +248,7 @@ def cut_clips(folder: Path | None, engine: Engine, told: Told) -> Iterator[OwnCl
 def _measured_curves(engine: Engine, probe: Probe, asked: _Asked, told: Told, force: bool) -> Curves:
     """The curves, kept after every point where there is a folder; those that are there go on."""
     from vitascope.evaluation.curves import measure_curves
+    from vitascope.evaluation.page import picture
 
     names = (RESULTS, AGAINST) if force else (RESULTS, AGAINST, POINTS)
     result, against, before = _kept(asked.out, engine, names) if asked.out is not None else (None, None, None)
@@ -260,8 +262,25 @@ def _measured_curves(engine: Engine, probe: Probe, asked: _Asked, told: Told, fo
         engine, probe, asked.curves, asked.films, asked.like, before=before, watch=told.step, keep=keep
     )
     if asked.out is not None:
+        _put(asked.out / PICTURE, picture(curves))
         _put_page(asked.out, result, against, curves)
     return curves
+
+
+def _show_curves(curves: Curves) -> None:
+    """The table, and in a sentence each what negative prompts remove, and what each further word leaves open."""
+    from vitascope.evaluation.curves import negations
+
+    show_curves(curves)
+    for word, without, within in negations(curves.points):
+        print(
+            f"negative prompt '{word}': {without.hits} of {without.of} films show it without the negative prompt, "
+            f"{within.hits} of {within.of} with it"
+        )
+    for point in curves.points:
+        if point.left:
+            told = ", ".join(f"{name} {each.made:.2f} of {each.world:.2f}" for name, each in point.left.items())
+            print(f"{point.curve}, {point.x:g} said: bits left open of those in the world: {told}")
 
 
 def _kept(out: Path, engine: Engine, names: Sequence[str]) -> tuple[Result | None, Result | None, Curves | None]:
@@ -358,7 +377,8 @@ def free_folder(out: Path, force: bool, curves: bool = False) -> Path:
     if not os.access(nearest_there, os.W_OK):
         raise BadMedia(f"--out {out}: the folder {nearest_there} is read-only; write somewhere else.")
     ours = any((out / name).exists() for name in (RESULTS, POINTS))  # then the page is ours, too
-    names = (() if curves else (RESULTS, AGAINST, FILMS, CLOSEST)) + (() if ours else (PAGE,))
+    names = () if curves else (RESULTS, AGAINST, FILMS, CLOSEST)
+    names += () if ours else (PICTURE, PAGE) if curves else (PAGE,)
     there = [name for name in names if (out / name).exists()]
     if there and not force:
         raise BadMedia(f"--out {out}: there is a {there[0]} already; name another folder, or replace it with --force.")

@@ -7,6 +7,7 @@ Every plot has a title that is a question, axes with their units, and where ther
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,6 +16,22 @@ WIDTH, HEIGHT = 620, 300
 LEFT, RIGHT, TOP, BOTTOM = 58, 18, 14, 46
 ROW = 26  # the height of a row of dots
 MOST = 7  # lines that can be told apart by colour
+TITLE, KEYS, LETTER, GAP = (
+    28,
+    24,
+    7,
+    24,
+)  # of a picture of plots: heights, the width of a letter, and what is between plots
+
+LIGHT = {
+    "paper": "#fbfaf7", "card": "#fff", "ink-1": "#1d1f23", "ink-2": "#4d525b", "ink-3": "#9096a1", "rule": "#e6e4de",
+    "s0": "#1f6fb5", "s1": "#d9660a", "s2": "#12875e", "s3": "#b0478e", "s4": "#9c7a00", "s5": "#5b5bd0", "s6": "#6b7078",
+}  # fmt: skip
+DARK = {
+    "paper": "#15171b", "card": "#1d2026", "ink-1": "#eceef2", "ink-2": "#b4bac5", "ink-3": "#767d8a", "rule": "#2e323a",
+    "s0": "#6db3f2", "s1": "#ff9d4d", "s2": "#4fcb9c", "s3": "#ea8fca", "s4": "#e0bd45", "s5": "#a5a5ff", "s6": "#a3a9b3",
+}  # fmt: skip
+"""The colours by name, on a light page and on a dark one."""
 
 STYLE = """
 .plot text{font:12px system-ui,sans-serif;fill:var(--ink-2)}
@@ -182,6 +199,44 @@ def scatter(
             ends = (a, a, TOP, HEIGHT - BOTTOM) if a is not None else (LEFT, WIDTH - RIGHT, b, b)
             parts.append('<line class="true" x1="{}" x2="{}" y1="{}" y2="{}"/>'.format(*ends))
     return _figure(question, "".join(parts), HEIGHT, [], true[0] if true else None, note)
+
+
+def picture(found: Sequence[Sequence[str]]) -> str:
+    """Plots that were drawn here, in rows, as one SVG in the colours of a light page, for what shows pictures and no pages."""
+    parts, y, width = [], float(GAP), max(map(len, found), default=0) * (WIDTH + GAP) + GAP
+    for row in found:
+        tall = 0.0
+        for column, figure in enumerate(row):
+            text, height = _placed(figure, GAP + column * (WIDTH + GAP), y)
+            parts.append(text)
+            tall = max(tall, height)
+        y += tall + GAP
+    style = re.sub(r"var\(--([\w-]+)\)", lambda name: LIGHT[name[1]], STYLE)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" width="{width}" height="{y:g}" viewBox="0 0 {width} {y:g}">'
+        f"<style>{style}.plot .title{{font-weight:650;font-size:16px;fill:{LIGHT['ink-1']}}}</style>"
+        f'<rect width="100%" height="100%" fill="{LIGHT["paper"]}"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def _placed(figure: str, x: float, y: float) -> tuple[str, float]:
+    """A figure's title, keys and plot from a corner on, and how high they are. It is the text that `_figure` gave."""
+    title, *_ = re.findall(r"<figcaption>(.*?)</figcaption>", figure)
+    drawn, height = re.findall(rf'(<svg .*?viewBox="0 0 {WIDTH} ([\d.]+)".*</svg>)', figure)[0]
+    parts = [f'<text class="title" x="{x}" y="{y + 16:g}">{title}</text>']
+    at, down = x, y + TITLE
+    keys = re.findall(r'<i class="(\w+)"></i>(.*?)</span>', figure)
+    for kind, name in keys:
+        wide = 44 + LETTER * len(name)
+        if at > x and at + wide > x + WIDTH:
+            at, down = x, down + KEYS
+        dash = f'<line class="true" x1="{at + 2}" x2="{at + 20}" y1="{down + 8:g}" y2="{down + 8:g}"/>'
+        dot = f'<circle class="{kind}" cx="{at + 11}" cy="{down + 8:g}" r="5"/>'
+        parts.append(f'{dash if kind == "dash" else dot}<text x="{at + 24}" y="{down + 12:g}">{name}</text>')
+        at += wide
+    down += KEYS if keys else 0
+    parts.append(drawn.replace("<svg ", f'<svg x="{x}" y="{down:g}" width="{WIDTH}" height="{height}" ', 1))
+    return "".join(parts), down + float(height) - y
 
 
 def _dot(x: float, y: float, colour: int, told: str) -> str:

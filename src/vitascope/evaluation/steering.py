@@ -6,14 +6,20 @@ a list of prompts with what they say, and how the films of all of them are made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from vitascope.evaluation.scenes import scenes
 from vitascope.shot import Shot
-from vitascope.storybook import Scene, caption, plain, said
-from vitascope.storybook.worlds import DEFAULT, world_of
+from vitascope.storybook import Scene, caption, plain, said, vocabulary, words
+from vitascope.storybook.grammar import First
+from vitascope.storybook.inflection import article
+from vitascope.storybook.lexicon import settings, telling
+from vitascope.storybook.phrases import EVENTS, Phrases
+from vitascope.storybook.worlds import DEFAULT, ENDLESS_NIGHT, FIRST, SHELTERED, world_of
 
 GUIDANCE = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 15.0)
 STEPS = (4, 8, 16, 32, 64, 100)
@@ -22,9 +28,23 @@ FRAMES = (17, 33)
 """The lengths of films whose prompts are simple and complex."""
 CONTRADICTED = "light"
 SEEDS = 4
-"""Films of each prompt, which differ in their seeds alone: their distances are the diversity."""
-MANY_SEEDS = 16
-"""The same where the question is what the prompt leaves open."""
+"""Films of each prompt, which differ in their seeds alone: their distances are the diversity. `length` has more of them."""
+SCENES = 4
+"""Scenes whose captions grow word by word: each of them takes a point's films, for the question is what a prompt leaves open."""
+UNWANTED: dict[str, dict[str, tuple[str, ...]]] = {
+    "night": {"light": ("night",)},
+    "clear sky": {"weather": ("clear",)},
+    "snow": {"place": ("snowfield", "snowy park"), "weather": ("snow",)},
+}
+"""Negative prompts as one types them, and by which values of which attributes a film shows the thing. They are what films show
+often where nothing is said of it: what is seldom there cannot be seen to go."""
+OPEN = "open, no negative"
+NIGHT, CLEAR_NIGHT, SUNNY_NIGHT, SUNNY_DAY = (
+    "at night",
+    "on a clear night",
+    "on a bright sunny night",
+    "on a bright sunny day",
+)
 DRAWS = 400  # captions of a scene among which those that say little and much are looked for
 
 
@@ -50,6 +70,11 @@ class Point:
     like: Mapping[str, Any] = field(default_factory=dict)
     """Fields of a Shot that all films share, before those that hold for all curves."""
     seeds: int = SEEDS
+    narrowing: bool = False
+    """Whether it is told by attribute how much is left open, beside the world's scenes that show what is said. What the prompts
+    say comes before what they leave open in the order in which a scene is drawn."""
+    counted: tuple[str, ...] = ()
+    """Names of UNWANTED of which it is told how many films show them."""
 
     @property
     def name(self) -> str:
@@ -104,10 +129,77 @@ def _saying(shown: Sequence[Scene]) -> dict[int, list[Asked]]:
     return {count: asked for count, asked in sorted(found.items()) if len(asked) == len(shown)}
 
 
+def levels(world: str = DEFAULT) -> tuple[str, ...]:
+    """What the captions of `length` say, one more each time, in the order in which a scene is drawn."""
+    last = "mood" if "mood" in world_of(world).values else "camera"
+    return "subject", "colour", "action", "place", "light", "weather", last
+
+
+@cache
+def growing(world: str = DEFAULT) -> tuple[Scene, ...]:
+    """The scenes of `length`: the first of the evaluation that are unlike in every attribute of which there are enough values."""
+    kinds = [name for name in levels(world) if len(world_of(world).values[name]) >= SCENES]
+    found: list[Scene] = []
+    for scene in _evaluated(world):
+        if _grows(scene) and all(getattr(scene, name) != getattr(one, name) for one in found for name in kinds):
+            found.append(scene)
+        if len(found) == SCENES:
+            break
+    return tuple(found)
+
+
+def _grows(scene: Scene) -> bool:
+    """Whether each level says one attribute more, and none that the world has settled by then, and none that is the usual one."""
+    laws, last = world_of(scene.world), levels(scene.world)[-1]
+    return (
+        _bare(scene)
+        and scene.place not in (*ENDLESS_NIGHT, *SHELTERED)
+        and scene.action not in EVENTS
+        and (laws is FIRST or not scene.action.startswith("moves "))  # which says a heading, too
+        and len(laws.places(scene.subject, scene.action)) > 1
+        and all(getattr(scene, name) != laws.values[name][0] for name in ("weather", last))
+    )
+
+
+def _bare(scene: Scene) -> bool:
+    """Whether there is nothing in it that one would have to say beside who does what, where, when and in which weather."""
+    return (scene.count, scene.size, scene.relation, scene.change) == ("one", "usual", "none", "none")
+
+
+def _evaluated(world: str) -> Iterator[Scene]:
+    """The scenes of the evaluation, without end."""
+    return (scenes(1, start=number, world=world)[0] for number in itertools.count())
+
+
+def _fitting(films: int, world: str, fits: Callable[[Scene], bool]) -> list[Scene]:
+    """The first scenes of the evaluation that are fit for a question, for so many films."""
+    return list(itertools.islice(filter(fits, _evaluated(world)), max(1, films // SEEDS)))
+
+
+def telling_only(scene: Scene, names: Collection[str]) -> Asked:
+    """A caption in the words of the canonical one that says these attributes, a subject among them, and as little else as it can:
+    an article says that there is one, a coat in a colour that there is a coat. (Not of what splashes, whose words name a place.)"""
+    if world_of(scene.world) is FIRST:
+        named = f"{scene.colour} {scene.subject}" if "colour" in names else scene.subject
+        who, does, told = f"{article(named)} {named}", scene.action, set(names)
+        place, light = words.PLACES[scene.place][0], words.LIGHTS[scene.light][0]
+        apart = {"weather": words.PLAIN_WEATHER[scene.weather], "camera": words.CAMERA_SENTENCES[scene.camera][0]}
+    else:
+        say = Phrases(scene, First(), set(names) | ({"dress"} if "colour" in names else set()))
+        who, does = say.who(), say.deed().said(say.form, "") if "action" in names else ""
+        place, light, told = say.place(moving=False), settings.LIGHTS[scene.light][0], {*names, *say.told}
+        apart = {"weather": settings.WEATHER_SENTENCES[scene.weather][0], "mood": settings.MOODS[scene.mood][2][0]}
+    core = {"subject": who, "action": does, "place": place, "light": light}
+    clauses = [" ".join(phrase for name, phrase in core.items() if name in names)]
+    return Asked(", ".join([*clauses, *(clause for name, clause in apart.items() if name in names)]), scene.shows(told))
+
+
 def _length(films: int, world: str = DEFAULT) -> Iterator[Point]:
-    """Captions that say two attributes, three, and so on."""
-    for count, asked in _saying(scenes(max(1, films // MANY_SEEDS), world=world)).items():
-        yield Point("length", "", float(count), tuple(asked), seeds=min(films, MANY_SEEDS))
+    """Captions of which each says what the one before it says and one attribute more, with the same seeds."""
+    names = levels(world)
+    for many in range(1, len(names) + 1):
+        asked = tuple(telling_only(scene, names[:many]) for scene in growing(world))
+        yield Point("length", "growing captions", float(many), asked, seeds=films, narrowing=True)
 
 
 def _complexity(films: int, world: str = DEFAULT) -> Iterator[Point]:
@@ -119,14 +211,32 @@ def _complexity(films: int, world: str = DEFAULT) -> Iterator[Point]:
             yield Point("complexity", f"{frames} frames", float(count), tuple(found[count]), {"frames": frames})
 
 
+def in_clauses(scene: Scene) -> tuple[str, list[str]]:
+    """The core of the canonical caption, and its details as clauses of their own. Without a change half-way no clause but theirs
+    stands behind a comma."""
+    core, *details = plain(scene).split(", ")
+    return core, details
+
+
+def _movable(scene: Scene) -> bool:
+    """Whether there are details, and all can stand on either side of the core: nothing happens half-way, and none of them speaks
+    of "the fox" whom nobody has seen yet."""
+    if scene.change != "none":
+        return False
+    details = in_clauses(scene)[1]
+    named = world_of(scene.world) is not FIRST and "{it}" in telling.CAMERAS[scene.camera][2][0]
+    return bool(details) and not named
+
+
 def _order(films: int, world: str = DEFAULT) -> Iterator[Point]:
     """The clauses of the full caption: the subject's first, as the canonical order has it, or last."""
+    shown = _fitting(films, world, _movable)
     for name, turned in (("details last", False), ("details first", True)):
         asked = []
-        for scene in scenes(max(1, films // SEEDS), world=world):
-            main, *details = plain(scene).split(", ")
-            asked.append(Asked(", ".join([*details, main] if turned else [main, *details]), scene.shows()))
-        yield Point("order", "", name, tuple(asked))
+        for scene in shown:
+            core, details = in_clauses(scene)
+            asked.append(Asked(", ".join([*details, core] if turned else [core, *details]), scene.shows()))
+        yield Point("order", "details that can move", name, tuple(asked))
 
 
 def _contradiction(films: int, world: str = DEFAULT) -> Iterator[Point]:
@@ -139,6 +249,25 @@ def _contradiction(films: int, world: str = DEFAULT) -> Iterator[Point]:
             told = other if contrary else str(getattr(scene, CONTRADICTED))
             asked.append(Asked(f"{plain(scene)}. it is {told}", scene.shows(), other))
         yield Point("contradiction", "", name, tuple(asked))
+    if {"bright", "sunny"} <= set(vocabulary(world)):
+        yield from _sunny(films, world)
+
+
+def _sunny(films: int, world: str) -> Iterator[Point]:
+    """The contradiction within one phrase, beside the two phrases that it is made of. Films are asked whether they show the night
+    first, then whether the day; of "a bright sunny day" the other way round."""
+    for phrase, light in ((CLEAR_NIGHT, "night"), (SUNNY_NIGHT, "night"), (SUNNY_DAY, "day")):
+        asked = []
+        for scene in _fitting(films, world, _under_the_sky):
+            clear = replace(scene, light="night", weather="clear")
+            says = clear.shows() | {"light": light}
+            asked.append(Asked(plain(clear).replace(NIGHT, phrase), says, "day" if light == "night" else "night"))
+        yield Point("contradiction", "in one phrase", phrase.removeprefix("on "), tuple(asked))
+
+
+def _under_the_sky(scene: Scene) -> bool:
+    """Whether any light and a clear sky can be there, and last."""
+    return scene.change == "none" and scene.place not in (*ENDLESS_NIGHT, *SHELTERED)
 
 
 def _other_light(scene: Scene) -> Scene:
@@ -154,7 +283,7 @@ def _shifted(scene: Scene, name: str) -> Scene:
 
 def _stranger(scene: Scene) -> Scene:
     """The first scene of the evaluation that shares nothing with this one that a full caption always says."""
-    for other in scenes(1000, world=scene.world):
+    for other in itertools.islice(_evaluated(scene.world), 1000):
         if all(
             getattr(other, name) != getattr(scene, name) for name in ("subject", "colour", "action", "place", "light")
         ):
@@ -163,13 +292,30 @@ def _stranger(scene: Scene) -> Scene:
 
 
 def _negative(films: int, world: str = DEFAULT) -> Iterator[Point]:
-    """The negative prompt is the full caption of a scene that has nothing in common with the one asked for."""
+    """The negative prompt is the full caption of a scene that has nothing in common with the one asked for; or a word or two, of a
+    thing that the prompt leaves open."""
     for name, without in (("without", True), ("with", False)):
         asked = []
         for scene in scenes(max(1, films // SEEDS), world=world):
             other = "" if without else plain(_stranger(scene))
             asked.append(Asked(plain(scene), scene.shows(), negative=other))
         yield Point("negative", "", name, tuple(asked))
+    shown = [telling_only(scene, ("subject", "colour", "action")) for scene in _fitting(films, world, _anywhere)]
+    for word in ("", *UNWANTED):
+        asked = [replace(one, negative=word) for one in shown]
+        yield Point("negative", "open prompts", negated(word), tuple(asked), counted=tuple(UNWANTED))
+
+
+def negated(word: str) -> str:
+    """Where on the curve of negative prompts the films are whose prompts leave open what this one of UNWANTED names."""
+    return f"open, negative: {word}" if word else OPEN
+
+
+def _anywhere(scene: Scene) -> bool:
+    """Whether all that is UNWANTED can come of who does what there, and none of it has to."""
+    places = set(world_of(scene.world).places(scene.subject, scene.action))
+    snowy = set(UNWANTED["snow"]["place"])
+    return _bare(scene) and bool(places & snowy) and bool(places - snowy - set(ENDLESS_NIGHT))
 
 
 CURVES: dict[str, Curve] = {
