@@ -8,7 +8,8 @@ from vitascope.storybook.pixels import render
 from vitascope.storybook.scenes import Scene, scene
 from vitascope.storybook.sheet import sheet
 from vitascope.storybook.tour import tour
-from vitascope.storybook.views import Track, camera, cast, presence, track, tracks
+from vitascope.storybook.truth import Track, pieces, track, tracks, truth
+from vitascope.storybook.views import camera, cast, presence, view
 from vitascope.storybook.worlds import ATTRIBUTES, WORLDS, withheld
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "camera",
     "caption",
     "cast",
+    "pieces",
     "plain",
     "presence",
     "render",
@@ -31,6 +33,8 @@ __all__ = [
     "tour",
     "track",
     "tracks",
+    "truth",
+    "view",
     "vocabulary",
     "withheld",
 ]

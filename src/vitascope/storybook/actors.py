@@ -69,8 +69,9 @@ class Lights(NamedTuple):
 
 class Sprite(NamedTuple):
     """One drawn thing: the scene that it is the subject of, its pose in each frame (None where it is not seen), how its parts
-    are drawn, whether it is a piece of something, the height of the water that hides what is below it, and where its middle
-    is: world units from the pose's centre, when it is not turned."""
+    are drawn, whether it is a piece of something, the height of the water that hides what is below it, where its middle
+    is (world units from the pose's centre, when it is not turned), and the radius of the circle around that which holds it,
+    in sizes of the pose."""
 
     scene: Scene
     poses: list[Pose | None]
@@ -78,6 +79,7 @@ class Sprite(NamedTuple):
     piece: bool = False
     water: float | None = None
     middle: tuple[float, float] = (0.0, 0.0)
+    reach: float = 1.0
 
     def over(self, at: Pose) -> tuple[float, float]:
         """Where its middle is at this pose."""
@@ -180,8 +182,9 @@ def _pieces(scene: Scene, moments: Sequence[float], hit: float) -> Iterator[Spri
     """The glass in pieces: each flies from where it was in the whole, and turns about its own middle."""
     size, way = radius(scene), facing(scene)
     for piece, flight in zip(shards(PIECES), thrown(scene, PIECES), strict=True):
-        mx, my = (sum(c) / len(piece) * size for c in zip(*piece, strict=True))
-        mx *= way
+        cx, cy = (sum(c) / len(piece) for c in zip(*piece, strict=True))
+        reach = max(math.hypot(x - cx, y - cy) for x, y in piece)
+        mx, my = cx * size * way, cy * size
         start = flight._replace(x=scene.x + mx, y=landed(scene) + my)
         poses: list[Pose | None] = []
         for t in moments:
@@ -189,7 +192,7 @@ def _pieces(scene: Scene, moments: Sequence[float], hit: float) -> Iterator[Spri
             cos, sin = math.cos(at.angle), math.sin(at.angle)
             x, y = at.x - (cos * mx - sin * my), at.y - (sin * mx + cos * my)
             poses.append(at._replace(x=x, y=y, size=size, ground=scene.floor, side=way) if t > hit else None)
-        yield Sprite(scene, poses, fragment(piece), True, middle=(mx, my))
+        yield Sprite(scene, poses, fragment(piece), True, middle=(mx, my), reach=reach)
 
 
 def materials(scene: Scene, light: Scene) -> dict[str, Colour]:

@@ -1,4 +1,4 @@
-"""What is seen: where the camera is, who is in the clip, and the exact tracks of both."""
+"""What is seen: where the camera is, and who is in the clip."""
 
 from __future__ import annotations
 
@@ -68,17 +68,6 @@ def view(height: int, width: int) -> View:
     return View(scale, width / 2 / scale, height / 2 / scale)
 
 
-class Track(NamedTuple):
-    """A subject over a clip, float64 [frames] each, in world units and radians; visible is bool: the subject's centre,
-    as the camera sees it, is within the safe area."""
-
-    x: Tensor
-    y: Tensor
-    size: Tensor
-    angle: Tensor
-    visible: Tensor
-
-
 def camera(scene: Scene, t: float) -> Camera:
     """The camera at t seconds. Panning left turns it left, so that all there is moves right; in the first world it is moved to
     the left instead, as on rails (a film maker's truck), and what is far off moves less."""
@@ -141,12 +130,6 @@ def _pair(scene: Scene) -> tuple[Scene, ...]:
     return replace(one, x=side), replace(two, x=-side)
 
 
-def tracks(scene: Scene, frames: int) -> tuple[Track, ...]:
-    """Where everyone in the clip is at each of `frames` frames, the subject first."""
-    views = [camera(scene, t) for t in times(frames)]
-    return tuple(_track(scene, [pose(each, t) for t in times(frames)], views) for each in cast(scene))
-
-
 def presence(scene: Scene, frames: int, height: int, width: int) -> Tensor:
     """Whether anyone of the cast is there: bool [t h w] over a grid laid on the frame, a cell being as near to a centre as the
     bounding circle and half a cell reach."""
@@ -162,17 +145,3 @@ def presence(scene: Scene, frames: int, height: int, width: int) -> Tensor:
             reach = at.size * by.zoom + 0.5 / seen.scale
             found[frame] |= (x - across).square() + (y - up).square()[:, None] <= reach**2
     return found
-
-
-def track(scene: Scene, frames: int) -> Track:
-    """Where the subject is at each of `frames` frames."""
-    return tracks(scene, frames)[0]
-
-
-def _track(scene: Scene, poses: list[Pose], views: list[Camera]) -> Track:
-    seen = []
-    for at, by in zip(poses, views, strict=True):
-        x, y = on_screen(scene, at, by)
-        seen.append(abs(x) <= SAFE[0] / 2 and abs(y) <= SAFE[1] / 2)
-    x, y, size, angle = torch.tensor([at[:4] for at in poses], dtype=torch.float64).T
-    return Track(x, y, size, angle, torch.tensor(seen))
