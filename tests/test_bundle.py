@@ -336,6 +336,14 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path, system: Syst
     assert {path.name for path in tmp_path.rglob("*")} == {"home", "thesis.tex", "file"}
 
 
+def test_a_recipe_of_somebody_elses_is_no_bundle(tmp_path: Path, system: System) -> None:
+    (tmp_path / "recipe.json").write_text('{"flour": "500 g"}')
+    (tmp_path / "network.safetensors").write_bytes(b"mine")
+    with pytest.raises(BadModel, match=r"its recipe\.json is of no bundle; give a new folder"):
+        bundle.save(tmp_path, system)
+    assert (tmp_path / "network.safetensors").read_bytes() == b"mine"
+
+
 def test_weights_that_are_not_finite_are_not_saved(folder: Path) -> None:
     before = listed(folder)
     spoiled = bundle.load(folder)

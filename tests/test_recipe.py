@@ -139,8 +139,14 @@ def test_a_name_that_no_recipe_has(tmp_path: Path) -> None:
         Recipe.read("tinny")
     with pytest.raises(BadRecipe, match=r"there are .*storybook.*tiny"):
         Recipe.read("qqqq")
-    with pytest.raises(BadRecipe, match="cannot be read"):
+    with pytest.raises(BadRecipe, match=r"none\.toml: there is no such file; check the name"):
         Recipe.read(str(tmp_path / "none.toml"))
+
+
+def test_a_misspelt_entry_that_is_needed_is_named_as_it_was_written() -> None:
+    spoiled = table()
+    spoiled["stages"]["codec"]["bacth"] = spoiled["stages"]["codec"].pop("batch")
+    assert "'stages.codec.bacth' cannot be used: there is no such entry; did you mean 'batch'?" in refusal(spoiled)
 
 
 @pytest.mark.parametrize("text", [b"name = ", b"\xff\xfe", b"seed = " + b"9" * 5000, b"a = " + b"[" * 100_000])

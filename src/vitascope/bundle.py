@@ -38,6 +38,9 @@ from vitascope.text import TOKENIZER, ClipText, Words
 
 SHIPPED = Path(__file__).parent / "weights" / "storybook"
 
+LOCK = "run.lock"
+"""What a training run's folder holds, and a bundle's never."""
+
 CODEC, TEXT, NETWORK = "codec.safetensors", "clip.safetensors", "network.safetensors"
 RECIPE, HASHES = "recipe.json", "hashes.json"
 FILES = (CODEC, TEXT, NETWORK, TOKENIZER, RECIPE)
@@ -173,7 +176,18 @@ def _beside(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise BadModel(f"{folder}: a file of this name is in the way of the bundle; give another folder.")
     others = [path for path in folder.iterdir() if path.name not in (*FILES, HASHES)]
-    if others and not (folder / RECIPE).is_file():
+    if (folder / LOCK).exists():
+        raise BadModel(
+            f"{folder}: this folder is a training run's, which a bundle would overwrite; give another folder."
+        )
+    if (folder / RECIPE).is_file():
+        try:
+            Recipe.of(_json(folder / RECIPE))
+        except (BadRecipe, BadModel) as error:
+            raise BadModel(
+                f"{folder}: its {RECIPE} is of no bundle; give a new folder, so that nothing of it is lost."
+            ) from error
+    elif others:
         raise BadModel(
             f"{folder}: this folder holds {others[0].name} and no bundle; give a new folder, so that nothing of it is lost."
         )
@@ -223,6 +237,8 @@ def load(folder: Path) -> System:
 
 def described(folder: Path) -> tuple[Recipe, Words]:
     """What a bundle says of itself, its weights unread. Raises BadModel."""
+    if (folder / LOCK).exists():
+        raise BadModel(f"{folder}: this is the folder of a training run; its bundle is {folder / 'bundle'}.")
     if not (folder / RECIPE).is_file():
         raise BadModel(
             f"{folder}: there is no {RECIPE} in it, so it is no vitascope bundle; give a folder that `vitascope train` wrote."

@@ -217,8 +217,16 @@ class Engine:
         """What the model will not heed of a shot's words, a sentence each."""
         alone = shot.image is not None and self.latent_shape(shot)[1] == 1
         told = [f"'{word}' is unknown to {self.system.name} and was ignored" for word in self.unknown_words(shot)]
+        if (
+            shot.prompt.strip()
+            and isinstance(self.system, bundle.System)
+            and self.system.text.says_nothing(shot.prompt)
+        ):
+            told.append(f"nothing in the prompt is known to {self.system.name}: the film is of anything")
         if alone:
             told.append("a film of one frame that begins with a picture is that picture; ask for more frames")
+        if shot.negative and shot.scale.constant and shot.scale.at(1.0) == 1:
+            told.append("with guidance 1 a negative prompt has no effect; ask for more, such as 4")
         for text in (shot.prompt, shot.negative):
             cut = self.text.cut(text)
             if cut:
@@ -368,6 +376,7 @@ class Engine:
         try:
             guides = self.guides(shot, given)
             walk = self.sample(shot, guides=guides)
+            watch("walking", 0, steps)
             with self.system.working("network"):
                 for step in walk:
                     x, done = step.x, step.index + 1

@@ -17,7 +17,10 @@ from vitascope.checkpoints.export import (
     AUTOENCODER,
     AUTOENCODER_CONFIG,
     INDEX,
+    README,
+    SCHEDULER,
     TRANSFORMER,
+    TRANSFORMER_CONFIG,
     autoencoder_names,
     configs,
     put,
@@ -229,4 +232,12 @@ def _free(folder: Path, replace: bool) -> Sequence[Path]:
         )
     if held and not replace:
         raise BadModel(f"{folder}: there is an export already; add --force to replace it, or give another folder.")
+    own = {README, INDEX, SCHEDULER, TRANSFORMER_CONFIG, AUTOENCODER_CONFIG, *_FILES.values(), _PLACES_FILE}
+    own |= {f"{OURS}/{RECIPE}", f"{OURS}/{TOKENIZER}"}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name not in own and (not path.is_dir() or path.is_symlink()):
+            raise BadModel(
+                f"{folder}: beside the export it holds {name}, which would be lost; take that away, or give another folder."
+            )
     return ()

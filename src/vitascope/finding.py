@@ -14,9 +14,9 @@ from vitascope.errors import BadModel, nearest
 def find(name_or_path: str | Path | None) -> Path:
     """The folder of a model. Raises BadModel with the nearest name."""
     name = SHIPPED.name if name_or_path is None else str(name_or_path)
-    shipped = {folder.parent.name: folder.parent for folder in SHIPPED.parent.glob("*/recipe.json")}
-    if name in shipped:  # before any folder of that name which happens to lie where the program is run
-        return shipped[name]
+    known = shipped()
+    if name in known:  # before any folder of that name which happens to lie where the program is run
+        return known[name]
     path = Path(name)
     if os.path.isdir(path):  # unlike Path.is_dir, it says no to a name that is too long, in every Python
         return path
@@ -24,11 +24,16 @@ def find(name_or_path: str | Path | None) -> Path:
         raise BadModel(
             f"model {name_or_path}: this is a file and a bundle is a folder; give the folder that holds recipe.json"
         )
-    guess = nearest(name, shipped)
-    hint = f"did you mean '{guess}'" if guess else f"there are {', '.join(sorted(shipped)) or 'none shipped'}"
+    guess = nearest(name, known)
+    hint = f"did you mean '{guess}'" if guess else f"there are {', '.join(sorted(known)) or 'none shipped'}"
     raise BadModel(
         f"model '{name[:200]}': no model has this name and no folder this path; {hint}, or give a bundle's folder"
     )
+
+
+def shipped() -> dict[str, Path]:
+    """The folders of the models that ship, by name."""
+    return {recipe.parent.name: recipe.parent for recipe in SHIPPED.parent.glob("*/recipe.json")}
 
 
 def located(name_or_path: str | Path | None) -> Path:

@@ -295,7 +295,9 @@ class Recipe(_Part):
         try:
             return Recipe.model_validate(table)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
+            faults = error.errors(include_url=False)
+            # A misspelt entry is there and is missing: the name that was written comes first.
+            first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
             where = ".".join(str(part)[:60] for part in first["loc"])
             entry = f"the entry '{where}' cannot be used" if where else "it contradicts itself"
             raise BadRecipe(f"{origin}: {entry}: {_why(first)}; compare it with the recipes that ship.") from error
@@ -328,6 +330,8 @@ def _table(name_or_path: str) -> dict[str, Any]:
             )
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadRecipe(f"recipe {name_or_path}: there is no such file; check the name.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise BadRecipe(
             f"recipe {name_or_path}: it cannot be read ({error}); give a TOML file such as those that ship."

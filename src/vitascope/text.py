@@ -166,6 +166,10 @@ class ClipText(nn.Module):
         """The words of a prompt that were never learned, as they were typed, each once."""
         return self.words.unknown_words(prompt)
 
+    def says_nothing(self, prompt: str) -> bool:
+        """Whether no word of a prompt is known."""
+        return len(self.words.tokens(prompt, self.config.text_length)[0]) == 1
+
     def cut(self, prompt: str) -> str:
         """The end of a prompt that is not read, because it is too long."""
         return self.words.tokens(prompt, self.config.text_length)[1]

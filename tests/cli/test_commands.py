@@ -16,6 +16,7 @@ import pytest
 import vitascope as package
 from vitascope.cli import COMMANDS
 from vitascope.cli.progress import Told, telling
+from vitascope.cli.stopping import Stopped
 
 Run = Callable[..., Any]
 
@@ -57,6 +58,10 @@ def test_the_list_of_commands(vitascope: Run) -> None:
         (["inspect"], "it needs a FILE"),
         (["inspect", "a", "b"], "one FILE"),
         (["inspect", "a", "--jsn"], "the nearest is --json"),
+        (["generate", "a", "--cfg", "6"], "the nearest is --guidance"),
+        (["generate", "a", "--num_inference_steps", "9"], "the nearest is --steps"),
+        (["generate", "a", "-o", "a.mp4"], "the nearest is --output"),
+        (["evaluate", "-o", "a"], "the nearest is --out"),
         (["models", "a"], "there is no such folder"),
         (["models", "a", "b"], "one FOLDER"),
         (["data"], "it needs a FOLDER"),
@@ -101,6 +106,63 @@ def test_a_result_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "vitascope", "models", "--json"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
     assert done.returncode != 0
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_stream_is_no_fault(tmp_path: Path, closed: str) -> None:
+    command = [sys.executable, "-m", "vitascope", "models", "--json"]
+    number = {"stdout": 1, "stderr": 2}[closed]
+    shell = ["sh", "-c", f'exec "$@" {number}>&-', "sh", *command]
+    done = subprocess.run(shell, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_who_has_read_enough_hears_no_more(tmp_path: Path) -> None:
+    shell = [
+        "bash",
+        "-c",
+        '"$@" | head -c 1; exit ${PIPESTATUS[0]}',
+        "bash",
+        sys.executable,
+        "-m",
+        "vitascope",
+        "--help",
+    ]
+    done = subprocess.run(shell, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode in (0, 141), done.stdout, done.stderr) == (True, "v", "")
+
+
+@pytest.mark.parametrize(("signalled", "code"), [(KeyboardInterrupt(), 130), (Stopped("stopped; nothing"), 143)])
+def test_a_signal_that_a_library_made_an_error_of(
+    vitascope: Run, monkeypatch: pytest.MonkeyPatch, signalled: BaseException, code: int
+) -> None:
+    def run(_: object) -> None:
+        try:
+            raise signalled
+        except BaseException as error:
+            raise ValueError("a schema could not be built") from error
+
+    monkeypatch.setattr("vitascope.cli.models.run", run)
+    told = vitascope("models")
+    assert (told.code, len(told.err)) == (code, 1)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["generate", "a", "--model", ""],
+        ["generate", "a", "--output="],
+        ["generate", "--from", ""],
+        ["train", "tiny", "--out", ""],
+        ["evaluate", "--out", ""],
+        ["storybook", "--page", ""],
+    ],
+)
+def test_a_name_of_nothing_is_refused(vitascope: Run, argv: list[str]) -> None:
+    """As a shell makes it of a variable that is not set: it would be the current folder, or as if nothing had been said."""
+    told = vitascope(*argv)
+    assert (told.code, told.files, len(told.err)) == (2, [], 1)
+    assert "'': there is no name in it; give one, or leave" in told.err[0]
 
 
 def test_a_terminal_gets_a_bar_and_a_program_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,10 +159,7 @@ def test_films_that_are_wrong_leave_no_run(vitascope: Run, toy: Path) -> None:
         assert not Path("new").exists()
         assert [path.name for path in Path("taken").iterdir()] == ["mine"]
     told = vitascope("train", "tiny", "--data", "")
-    assert (told.code, told.err) == (
-        2,
-        ["--data '': it names no folder; give its name, or . for the one that you are in."],
-    )
+    assert (told.code, told.err) == (2, ["--data '': there is no name in it; give one, or leave --data out."])
 
 
 def test_names_that_steer_a_terminal_or_that_it_has_no_letters_for(toy: Path, tmp_path: Path) -> None:

@@ -49,6 +49,11 @@ def test_what_is_there_stays_without_force(vitascope: Run, trained: Path) -> Non
     assert Path("out", "README.md").read_text() == "mine"
     assert vitascope("export", trained, "--to=diffusers", "out", "--force").code == 0
     assert Path("out", "README.md").read_text() != "mine"
+    Path("out", "vae", "notes.txt").write_text("mine")
+    told = vitascope("export", trained, "--to=diffusers", "out", "--force")
+    assert told.code == 2
+    assert "beside the export it holds vae/notes.txt, which would be lost" in told.err[0]
+    Path("out", "vae", "notes.txt").unlink()
     vitascope("export", "out", "--to=vitascope", "back")
     before = bundle.digests(Path("back"))
     told = vitascope("export", "out", "--to=vitascope", "back")

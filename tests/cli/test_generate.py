@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ def test_a_sentence_becomes_a_film(vitascope: Run, toy: Path) -> None:
     shot = record_of(told.files[0])["shot"]
     assert (shot["prompt"], shot["seed"], shot["steps"]) == (PROMPT, 7, 3)
     walked = [line for line in told.json if line.get("doing") == "walking"]
-    assert [(line["step"], line["of"]) for line in walked] == [(1, 3), (2, 3), (3, 3)]
+    assert [(line["step"], line["of"]) for line in walked] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert told.json[-1] == {"doing": "decoding", "step": 5, "of": 5}
 
 
@@ -152,19 +153,19 @@ def test_another_model_or_version_is_told(vitascope: Run, toy: Path) -> None:
         assert warning.isprintable()
 
 
-@pytest.mark.parametrize(
-    ("model", "asked"), [("storybook", "storybook"), ("toy", None), ("/models/toy", None), ("../toy", None), (3, None)]
-)
+@pytest.mark.parametrize("model", ["storybook", "toy", "/models/toy", "../toy", 3])
 def test_a_record_never_chooses_a_folder(
-    vitascope: Run, toy: Path, monkeypatch: pytest.MonkeyPatch, model: Any, asked: str | None
+    vitascope: Run, toy: Path, monkeypatch: pytest.MonkeyPatch, model: Any
 ) -> None:
     record = {"shot": {"prompt": "a"}, "model": str(toy) if model == "toy" else model}
     Video(torch.zeros(1, 16, 16, 3, dtype=torch.uint8), 8.0, record).save("a.png")
     names: list[Any] = []
     load = Engine.load
     monkeypatch.setattr(Engine, "load", lambda name, device, **_: names.append(name) or load(toy, device))
-    assert vitascope("generate", "--from", "a.png", "--output", "b.mp4").code == 0
-    assert names == [asked]
+    told = vitascope("generate", "--from", "a.png", "--output", "b.mp4")
+    ships = model == "storybook"
+    assert (told.code, names) == ((0, ["storybook"]) if ships else (2, []))
+    assert ships or "which is none of those that ship; give the folder" in told.err[0]
 
 
 @pytest.mark.parametrize(
@@ -274,6 +275,41 @@ def test_unknown_words_are_told_and_the_film_is_made(vitascope: Run, toy: Path) 
     assert vitascope("generate", "a red ball rolls", "--model", toy, "--seed", "1", "--output", "b.mp4").code == 0
     films = [Video.load(Path(name)).frames for name in ("a.mp4", "b.mp4")]
     assert torch.equal(films[0], films[1])
+
+
+@pytest.mark.parametrize("prompt", ["un ballon rouge", "(((((", "🔴⚽"])
+def test_a_prompt_of_which_nothing_is_known_is_told(vitascope: Run, toy: Path, prompt: str) -> None:
+    told = vitascope("generate", prompt, "--model", toy, "--output", "a.mp4", "--steps", "1")
+    warnings = [line["warning"] for line in told.json if "warning" in line]
+    assert told.code == 0
+    assert warnings[-1] == "nothing in the prompt is known to toy: the film is of anything"
+
+
+def test_a_negative_prompt_without_effect_is_told(vitascope: Run, toy: Path) -> None:
+    for guidance, told_of in (("1", True), ("4", False), ("4 in 0.2..0.8", False)):
+        told = vitascope(
+            "generate", "a ball", "--negative", "rain", "--guidance", guidance, "--model", toy, "--steps", "1",
+            "--output", "a.mp4", "--force",
+        )  # fmt: skip
+        warnings = [line["warning"] for line in told.json if "warning" in line]
+        assert ("with guidance 1 a negative prompt has no effect; ask for more, such as 4" in warnings) == told_of
+
+
+def test_a_film_in_tiles_is_made_again_in_tiles(vitascope: Run, toy: Path) -> None:
+    first = ("generate", PROMPT, "--model", toy, "--seed", "1", "--height", "64", "--tile", "32", "--output", "a.mp4")
+    assert vitascope(*first).code == 0
+    assert record_of("a.mp4")["tile"] == 32
+    assert vitascope("generate", "--from", "a.mp4", "--model", toy, "--output", "b.mp4").code == 0
+    assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+
+
+def test_a_record_chooses_no_folder_of_this_machine(vitascope: Run, toy: Path) -> None:
+    assert vitascope("generate", PROMPT, "--model", toy, "--output", "a.mp4").code == 0
+    shutil.copytree(toy, "toy")  # as the record calls its model
+    told = vitascope("generate", "--from", "a.mp4", "--output", "b.mp4")
+    assert (told.code, len(told.err)) == (2, 1)
+    assert "it was made with a model called 'toy', which is none of those that ship; give the folder" in told.err[0]
+    assert vitascope("generate", "--from", "a.mp4", "--model", "toy", "--output", "b.mp4").code == 0
 
 
 def test_an_older_film_is_replaced_only_by_force(vitascope: Run, toy: Path) -> None:

@@ -109,17 +109,29 @@ def test_a_picture_stands_upright_and_on_white(tmp_path: Path) -> None:
     torch.testing.assert_close(upright.float(), lying.rot90(-1, (0, 1)).float(), atol=2, rtol=0)
 
 
-def jpeg(folder: Path) -> bytes:
-    """A picture whose left half is dark."""
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.JPEG", "photo"])
+def test_a_photograph_of_any_size_is_read_whatever_its_name(tmp_path: Path, name: str) -> None:
+    data = jpeg(tmp_path, 320, 240)
+    assert len(data) > 3000  # a small one is recognised by its whole content
+    (tmp_path / name).write_bytes(data)
+    seen = picture(tmp_path / name)
+    assert seen.shape == (240, 320, 3)
+    assert float(seen[:, :150].float().mean()) < 80 < 180 < float(seen[:, 170:].float().mean())
+
+
+def jpeg(folder: Path, width: int = 32, height: int = 16) -> bytes:
+    """A picture whose left half is dark, with some grain."""
     import av
     import numpy as np
 
     path = folder / "plain.jpg"
     with av.open(str(path), "w", format="image2") as out:
         stream = out.add_stream("mjpeg", rate=1)
-        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuvj444p"
-        pixels = np.full((16, 32, 3), 220, np.uint8)
-        pixels[:, :16] = 30
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj444p"
+        grain = np.random.default_rng(0).integers(-2, 3, (height, width, 3))
+        pixels = np.full((height, width, 3), 220) + grain
+        pixels[:, : width // 2] -= 190
+        pixels = pixels.astype(np.uint8)
         out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuvj444p")))
         out.mux(stream.encode())
     return path.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,20 @@ def test_what_is_not_there_is_told(run: Path, tmp_path: Path) -> None:
     (half / "clip.safetensors").write_bytes((run / "clip.safetensors").read_bytes())
     with pytest.raises(BadRun, match="the network was never trained"):
         bundle_of(half, tmp_path / "b")
+    with pytest.raises(BadRun, match=r"this is a bundle and no run; give the run's folder"):
+        bundle_of(run / "bundle", tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+def test_a_run_is_not_overwritten_by_its_own_bundle(run: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(run, tmp_path / "run"))
+    before = {path: path.read_bytes() for path in mine.glob("*.safetensors")}
+    for place in (mine, mine / "data" / ".."):
+        with pytest.raises(BadModel, match="this folder is a training run's, which a bundle would overwrite"):
+            bundle_of(mine, place)
+    assert before == {path: path.read_bytes() for path in mine.glob("*.safetensors")}
+    with pytest.raises(BadModel, match=r"this is the folder of a training run; its bundle is .*bundle"):
+        bundle.load(mine)
 
 
 def test_a_run_that_goes_on_with_its_decoder_alone_has_the_bundles_network(run: Path, tmp_path: Path) -> None:

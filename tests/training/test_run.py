@@ -201,7 +201,7 @@ class Clock:
         return self.real() + self.ahead
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "minutes"])
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "minutes"])
 def test_a_run_that_is_stopped_saves_and_goes_on_to_the_same_weights(
     recipe: str, unbroken: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,28 +210,49 @@ def test_a_run_that_is_stopped_saves_and_goes_on_to_the_same_weights(
     clock = Clock()
     monkeypatch.setattr("vitascope.training.run.time.monotonic", clock)
     monkeypatch.setattr("vitascope.data.clips.CHUNK", 4)
-    before = signal.getsignal(signal.SIGTERM)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     for doing, step in moments:
 
         def stop(
             heard: str, done: int, of: int, figures: dict[str, float], doing: str = doing, step: int = step
         ) -> None:
             if (heard, done) == (doing, step):
-                if how == "SIGTERM":
-                    os.kill(os.getpid(), signal.SIGTERM)
-                else:
+                if how == "minutes":
                     clock.ahead += 3600
+                else:
+                    os.kill(os.getpid(), getattr(signal, how))
 
-        said = "stopped after 30 minutes" if how == "minutes" else "stopped"
+        said = {"minutes": "stopped after 30 minutes", "SIGTERM": "stopped", "SIGINT": "interrupted"}[how]
         with pytest.raises(Stopped, match=rf"^{said} (at step \d+ of|while).*--resume goes on from there"):
             train_recipe(recipe, tmp_path, resume=True, watch=stop, minutes=30 if how == "minutes" else None)
         if doing.startswith("training"):
             stage = doing.removeprefix("training ")
             kept = int(checkpoint.load(tmp_path / f"{stage}.safetensors")["step"])
             assert kept in (step, step + 1)  # what was done is saved, though no save was due
-        assert signal.getsignal(signal.SIGTERM) == before
+        assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
     train_recipe(recipe, tmp_path, resume=True)
     assert hashes(tmp_path) == hashes(unbroken)
+
+
+def test_what_was_never_trained_and_never_begun_is_told(recipe: str, tmp_path: Path) -> None:
+    heard: list[str] = []
+    train_recipe(recipe, tmp_path / "run", stages=["codec"], resume=True, warn=heard.append)
+    assert len(heard) == 2
+    assert heard[0].endswith("there was no run to go on with, so one begins")
+    assert "clip, diffusion never trained here, so its films are noise" in heard[1]
+    heard.clear()
+    train_recipe(recipe, tmp_path / "run", resume=True, warn=heard.append)
+    assert heard == []
+
+
+def test_a_second_interrupt_does_not_wait_for_the_step(recipe: str, tmp_path: Path) -> None:
+    def twice(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_recipe(recipe, tmp_path / "run", watch=twice)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing_saved(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import importlib
 import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -47,9 +48,13 @@ vitascope COMMAND --help tells the flags of a command. To begin with:
 """
 
 
+INTERRUPTED = "interrupted; nothing was left half written"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    _ensure_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         codecs.register_error("vitascope", _written)
         sys.stdout.reconfigure(errors="vitascope")
@@ -58,13 +63,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(argv)
     except VitascopeError as error:
         return _told(error, 2)
+    except BrokenPipeError:  # whoever read the result has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write at the end goes nowhere
+        return 141
     except (OSError, MemoryError, FloatingPointError) as error:
         return _told(f"failed: {error}", 1)
-    except KeyboardInterrupt:
-        return _told("interrupted; nothing was left half written", 130)
+    except KeyboardInterrupt as error:
+        return _told(str(error) or INTERRUPTED, 130)
     except Stopped as error:
         return _told(error, 143)
-    except Exception:
+    except Exception as fault:
+        ended = _ended_by(fault)
+        if ended is not None:
+            return ended
         traceback.print_exc()  # a fault of the program: whoever mends it needs to see where
         return _told("failed: this is a fault of vitascope, not of the request; please report the lines above", 1)
 
@@ -89,6 +100,25 @@ def _run(argv: Sequence[str]) -> int:
     module.run(command)
     sys.stdout.flush()  # here, so that a result that cannot be written is a failure
     return 0
+
+
+def _ensure_streams() -> None:
+    """Whoever closed a stream wants to hear nothing on it; that is no reason to fail."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
+
+
+def _ended_by(fault: BaseException) -> int | None:
+    """The exit code where an error came of a signal: some libraries, asked to end while they load, make an error of that."""
+    seen: BaseException | None = fault
+    while seen is not None:
+        if isinstance(seen, Stopped):
+            return _told(seen, 143)
+        if isinstance(seen, KeyboardInterrupt):
+            return _told(INTERRUPTED, 130)
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def _way_out(name: str) -> str:

@@ -43,6 +43,26 @@ File = Annotated[str | None, word("FILE"), _plain]
 Folder = Annotated[str | None, word("FOLDER"), _plain]
 Flag = Annotated[tyro.conf.FlagCreatePairsOff[bool], _plain]
 
+ELSEWHERE = {
+    "o": ("output", "out"),
+    "cfg": ("guidance",),
+    "cfg-scale": ("guidance",),
+    "guidance-scale": ("guidance",),
+    "num-inference-steps": ("steps",),
+    "sampler": ("solver",),
+    "scheduler": ("solver",),
+    "num-frames": ("frames",),
+    "length": ("frames",),
+    "negative-prompt": ("negative",),
+    "size": ("height",),
+    "resolution": ("height",),
+    "flow-shift": ("shift",),
+    "ckpt": ("model",),
+    "checkpoint": ("model",),
+    "init-image": ("image",),
+}
+"""What other programs call flags, and what they are called here."""
+
 _LIKE_A_FLAG = re.compile(r"--?[A-Za-z][\w-]*(=.*)?", re.DOTALL)
 _POSITIONAL = get_args(tyro.conf.Positional[str])[1]
 T = TypeVar("T")
@@ -102,7 +122,8 @@ def _scan(known: Sequence[_Field], argv: Sequence[str], name: str) -> tuple[dict
         flag = spelled.lstrip("-").replace("_", "-")
         field = flags.get(flag) if spelled.startswith("--") else None
         if field is None:
-            close = nearest(flag[:60], [*flags, "help"])
+            close = next((known for known in ELSEWHERE.get(flag.lower(), ()) if known in flags), None)
+            close = close or nearest(flag[:60], [*flags, "help"])
             hint = f"the nearest is --{close}" if close else f"vitascope {name} --help lists them"
             raise BadCommand(f"{spelled[:60]}: {name} has no such flag; {hint}.")
         if flag in values:
@@ -113,6 +134,8 @@ def _scan(known: Sequence[_Field], argv: Sequence[str], name: str) -> tuple[dict
             if not rest or (rest[0].lstrip("-").partition("=")[0] in flags and rest[0].startswith("--")):
                 raise BadCommand(f"{spelled} without a value: it takes one; write {spelled} {field.metavar}.")
             value = rest.pop(0)
+        if not value and (field.metavar in ("FILE", "FOLDER", "MODEL", "PROGRAM") or flag in ("model", "against")):
+            raise BadCommand(f"{spelled} '': there is no name in it; give one, or leave {spelled} out.")
         values[flag] = value
     _fits(places, [field for field in known if field.positional], name)
     return values, places

@@ -118,7 +118,7 @@ def run(command: Command) -> None:
     if command.video is not None and shot.frames is None:
         length = min(control_length(command.video, FOLLOWED), 81)
         shot = shot.model_copy(update={"frames": length - (length - 1) % 4})
-    tile = pixels("--tile", command.tile)
+    tile = pixels("--tile", command.tile if command.tile is not None or "tile" not in record else str(record["tile"]))
     device = chosen_device(command.device)
     path = Path(command.output) if command.output is not None else default_output(shot)
     fits(path, shot, command.force)
@@ -129,7 +129,7 @@ def run(command: Command) -> None:
     read_loras(added)  # here for what it refuses
     with telling() as told:
         engine = Engine.load(
-            command.model or _model_of(record),
+            command.model or _model_of(record, command.from_),
             device,
             parts=parts(command),
             dtype=command.dtype or (str(record["dtype"]) if "dtype" in record else None),
@@ -302,10 +302,18 @@ def chosen_device(device: str | None) -> str:
     return name
 
 
-def _model_of(record: Mapping[str, Any]) -> str | None:
-    # Only a plain name: a file that somebody sent must not choose a folder of this machine.
+def _model_of(record: Mapping[str, Any], path: str | None) -> str | None:
+    """The model that a record names, if it is one that ships: a file that somebody sent must not choose a folder of this
+    machine. Raises BadMedia for another."""
+    from vitascope.finding import shipped
+
     name = record.get("model")
-    return name if isinstance(name, str) and re.fullmatch(r"\w[\w.-]{0,99}", name) else None
+    if name is None or (isinstance(name, str) and name in shipped()):
+        return name
+    raise BadMedia(
+        f"{path}: it was made with a model called {str(name)[:60]!r}, which is none of those that ship; give the folder of that "
+        "model with --model, or another."
+    )
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str | None) -> list[str]:

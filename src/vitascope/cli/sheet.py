@@ -118,7 +118,7 @@ def prompts_in(path: Path) -> list[str]:
         BadPrompt: when it is not a text file with prompts in it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise BadPrompt(f"{path}: it cannot be read ({(error.strerror or '').lower()}); check the name.") from None
     except UnicodeDecodeError as error:

@@ -89,15 +89,23 @@ def opened(path: Name, kind: str = "a film") -> Iterator[tuple[av.container.Inpu
 
     with _file(path) as file:
         try:
-            # From an open file, so that no name is ever resolved by a library that knows what http: means.
+            # From an open file, so that no name is ever resolved by a library that knows what http: means; and without the
+            # file's own, for by a picture's name it would take a demuxer of numbered files, which is none of those below.
             options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
-            with av.open(file, "r", container_options=options) as container:
+            with av.open(_Nameless(file), "r", container_options=options) as container:
                 if not container.streams.video:
                     raise BadMedia(f"{path}: there is no picture in it; give {kind}, whole.")
                 yield container, container.streams.video[0]
         except av.error.FFmpegError as error:
             reason = (error.strerror or "unknown error").lower()
             raise BadMedia(f"{path}: it cannot be read as {kind} ({reason}); fetch or make the file again.") from error
+
+
+class _Nameless:
+    """An open file that does not tell its name."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from vitascope.errors import BadRecipe, BadRun
 from vitascope.recipe import Recipe
 from vitascope.text import TOKENIZER, Words
 
-BEGINNING, START, RECIPE, LOCK = "beginning.json", "start", "recipe.json", "run.lock"
+BEGINNING, START, RECIPE, LOCK = "beginning.json", "start", bundle.RECIPE, bundle.LOCK
 
 
 @dataclass(frozen=True)

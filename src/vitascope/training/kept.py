@@ -130,6 +130,8 @@ def _between(began: dict[str, Tensor], came: dict[str, Tensor], strength: float)
 
 def _system(folder: Path) -> System:
     """The run's system as it began."""
+    if (folder / bundle.HASHES).is_file():
+        raise BadRun(f"{folder}: this is a bundle and no run; give the run's folder, {folder.parent} perhaps.")
     if not is_run(folder):
         raise BadRun(f"{folder}: no run is there; give the folder that vitascope train --out named.")
     try:

@@ -45,7 +45,8 @@ def train_recipe(
     has to be guarded by `if __name__ == "__main__"`.
 
     Finished stages are kept. Without `resume`, a folder in which something was trained already is refused. Raises BadRecipe,
-    BadRun, BadModel, BadData; Stopped after SIGTERM, or once it has run for so many `minutes`, when the state has been saved.
+    BadRun, BadModel, BadData; Stopped after SIGTERM or SIGINT, or once it has run for so many `minutes`, when the state has been
+    saved. A second SIGINT ends it at once, by KeyboardInterrupt.
     """
     if minutes is not None and not 0 < minutes < float("inf"):
         raise BadRun(f"{minutes:g} minutes: a run lasts longer than none; give a number above 0, or leave it out.")
@@ -61,6 +62,8 @@ def train_recipe(
         system = begun(about, folder / START, plan.words) if plan.base else fresh(about, plan.words)
         system = system.to(device)
         watch, warn = watch or (lambda *_: None), warn or (lambda _: None)
+        if resume and not began:
+            warn(f"{folder}: there was no run to go on with, so one begins")
         run = Run(folder, about, system, device, watch, warn, stopping, films, plan.base is not None, workers)
         if films and not began:
             with undone(folder, BadData):
@@ -70,6 +73,12 @@ def train_recipe(
                 if stage in plan.stages:
                     train_stage(run, stage)
                 finish_stage(run, stage)
+        if not plan.base:
+            bare = [stage for stage in STAGES[:3] if not run.state_path(stage).is_file()]
+            if bare:
+                warn(
+                    f"{folder / 'bundle'}: {', '.join(bare)} never trained here, so its films are noise; train the rest with --resume"
+                )
         bundle.save(folder / "bundle", system)
         take_note(folder if (folder / LEARNED).is_file() else folder / START, folder / "bundle")
     return folder / "bundle"
@@ -115,23 +124,32 @@ def _chosen(recipe: Recipe, stages: Sequence[str] | None, named: Sequence[str]) 
 
 @contextmanager
 def _stoppable(minutes: float | None) -> Iterator[Stopping]:
-    """Within it, SIGTERM no longer ends the process but gives a reason to stop, as does the end of its minutes."""
+    """Within it, SIGTERM and the first SIGINT no longer end the process but give a reason to stop, as does the end of its minutes."""
     asked: list[int] = []
     started = time.monotonic()
 
     def why() -> str | None:
         if asked:
-            return "stopped"
+            return "interrupted" if asked[0] == signal.SIGINT else "stopped"
         if minutes is not None and time.monotonic() - started >= 60 * minutes:
             return f"stopped after {minutes:g} minutes"
         return None
 
+    def heard(number: int, _: object) -> None:
+        if number == signal.SIGINT and asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as behind nohup, or in a script's background
+        numbers.append(signal.SIGINT)
     try:
-        before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+        before = {number: signal.signal(number, heard) for number in numbers}
     except ValueError:  # not the main thread: whoever runs it there stops it by other means
         yield why
         return
     try:
         yield why
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
