@@ -333,6 +333,7 @@ def test_everything_together_is_deterministic_and_survives_json(engine: Engine) 
     assert Result.parse(first.json()) == first
     assert first.walk == {"steps": 2, "solver": "euler", "guidance": 2.0, "shift": 3.0}
     assert seen == [(seed, 5, 16, 32, 3) for seed in (0, 1, 2)] * 2
+    assert first.memory is not None
     assert (first.memory.clips, first.memory.of) == (1, 1), "this recipe has one training clip"
     assert first.diversity is not None
     assert first.diversity.seeds == 2
