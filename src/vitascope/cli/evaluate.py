@@ -158,7 +158,7 @@ def run(command: Command) -> None:
         else:
             results = _measured(engine, other, probe, asked, told)
     if names:
-        print(curves.json(), end="") if command.json else _show_curves(curves)
+        print(curves.json(), end="") if command.json else show_curves(curves)
     elif command.json:
         print(
             results[0].json() if other is None else "[" + ",".join(r.json() for r in results).rstrip() + "]\n", end=""
@@ -265,22 +265,6 @@ def _measured_curves(engine: Engine, probe: Probe, asked: _Asked, told: Told, fo
         _put(asked.out / PICTURE, picture(curves))
         _put_page(asked.out, result, against, curves)
     return curves
-
-
-def _show_curves(curves: Curves) -> None:
-    """The table, and in a sentence each what negative prompts remove, and what each further word leaves open."""
-    from vitascope.evaluation.curves import negations
-
-    show_curves(curves)
-    for word, without, within in negations(curves.points):
-        print(
-            f"negative prompt '{word}': {without.hits} of {without.of} films show it without the negative prompt, "
-            f"{within.hits} of {within.of} with it"
-        )
-    for point in curves.points:
-        if point.left:
-            told = ", ".join(f"{name} {each.made:.2f} of {each.world:.2f}" for name, each in point.left.items())
-            print(f"{point.curve}, {point.x:g} said: bits left open of those in the world: {told}")
 
 
 def _kept(out: Path, engine: Engine, names: Sequence[str]) -> tuple[Result | None, Result | None, Curves | None]:

@@ -25,9 +25,12 @@ def show(result: Result, against: Result | None = None) -> None:
 
 
 def show_curves(curves: Curves) -> None:
-    """A line for each point of the curves."""
+    """A line for each point of the curves; and in a sentence each what contradictions show, what negative prompts remove and
+    what each further word leaves open."""
     from rich import box
     from rich.table import Table
+
+    from vitascope.evaluation.curves import negations
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("curve", "line", "at"):
@@ -49,7 +52,9 @@ def show_curves(curves: Curves) -> None:
         apart = "" if point.diversity is None else f"{point.diversity:.3f}"
         table.add_row(point.curve, point.line, at, str(point.films), *asked, read, apart, *shares)
     console = _console()
-    console.print(f"{curves.model} {curves.weights}: curves of about {curves.films} films a point; world: true films")
+    console.print(
+        f"{curves.model} {curves.weights}: curves of about {curves.films} films a point, of length of each scene; world: true films"
+    )
     console.print(
         "as asked: readings of what the probe measures; of all: of what it reads less well, too; colour: saturation",
         soft_wrap=True,
@@ -62,6 +67,18 @@ def show_curves(curves: Curves) -> None:
                 f"{point.curve}, {point.x}: {first} of {of} films show what is said first, {last} what contradicts it"
             )
             console.print(told, soft_wrap=True)
+    for word, without, within in negations(curves.points):
+        told = (
+            f"negative prompt '{word}': {without.hits} of {without.of} films show it without the negative prompt, "
+            f"{within.hits} of {within.of} with it"
+        )
+        console.print(told, soft_wrap=True)
+    for point in curves.points:
+        if point.left:
+            bits = ", ".join(f"{name} {each.made:.2f} of {each.world:.2f}" for name, each in point.left.items())
+            console.print(
+                f"{point.curve}, {point.x:g} said: bits left open of those in the world: {bits}", soft_wrap=True
+            )
 
 
 def _console() -> Console:
