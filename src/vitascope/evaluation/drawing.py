@@ -208,7 +208,10 @@ def of_curves(told: Curves) -> Iterator[Section]:
     for name, curve in CURVES.items():
         points = [point for point in told.points if point.curve == name]
         lost = [f"{point.line} {point.x}".strip() for point in points if not point.finite]
-        note = f"About {told.films} films a point, and for the length of prompts of each scene; readings are of what the probe measures, where nothing else is said."
+        note = (
+            f"About {told.films} films a point, and for the length of prompts of each scene; readings are of what the probe "
+            "measures, where nothing else is said."
+        )
         if lost:
             note += f" Films left the numbers at {', '.join(lost)}."
         found = [drawn for value in VALUES if (drawn := _curve(told, name, value, points))]
