@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from vitascope.cli.bundles import here, look, weights
+from vitascope.cli.sheet import prompts_in
 from vitascope.errors import BadModel
 from vitascope.media import Video, record_of
 
@@ -65,6 +66,14 @@ def test_a_bundle_is_told_from_its_headers(vitascope: Run, toy: Path) -> None:
     one = json.loads(vitascope("inspect", toy / "network.safetensors", "--json").out)
     assert one["kind"] == "weights"
     assert one["parameters"] == about["files"]["network.safetensors"]["parameters"]
+
+
+def test_a_model_that_ships_is_found_by_its_name(vitascope: Run) -> None:
+    told = vitascope("inspect", "storybook", "--json")
+    assert told.code == 0
+    assert json.loads(told.out)["recipe"]["name"] == "storybook"
+    Path("storybook").write_bytes(b"")  # what is here comes first
+    assert "the file is empty" in vitascope("inspect", "storybook").err[-1]
 
 
 def test_broken_weights_are_named(toy: Path, tmp_path: Path) -> None:
@@ -127,6 +136,11 @@ def test_a_sheet_shows_a_film_a_line_with_seeds_from_zero(vitascope: Run, toy: P
     assert vitascope("sheet", "prompts.txt", "--model", toy).code == 2, "an older sheet stays"
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_prompt(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_bytes(b"\xef\xbb\xbfa red ball\n# a note\nthe sea\n")
+    assert prompts_in(tmp_path / "p.txt") == ["a red ball", "the sea"]
+
+
 def test_a_sheet_shows_each_prompt_with_as_many_seeds_as_are_asked_for(vitascope: Run, toy: Path) -> None:
     Path("p.txt").write_text("a red ball\nthe sea\n", encoding="utf-8")
     told = vitascope("sheet", "p.txt", "--model", toy, "--seeds", "3", "--steps", "1", "--strip", "1")
@@ -144,6 +158,7 @@ def test_a_sheet_shows_each_prompt_with_as_many_seeds_as_are_asked_for(vitascope
         (b"# nothing\n\n", [], "0 prompts"),
         (b"a ball\n\xff\n", [], "byte 7 is not UTF-8"),
         (b"a ball\n" * 1001, [], "1001 prompts"),
+        (b"\xef\xbb\xbfa ball\nb\x07\n", [], "p.txt, prompt 2: prompt with U+0007 at position 1"),
         (b"a ball\n", ["--output", "a.mp4"], "end the name in .png"),
         (b"a ball\n", ["--columns", "0"], "1 to 100"),
         (b"a ball\n", ["--seeds", "0"], "--seeds '0': it is a whole number from 1 to 1000"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+import vitascope
 from vitascope.checkpoints.known import known_so_far
 from vitascope.cli.bundles import look, weights
 from vitascope.cli.flags import Flag, word
@@ -31,13 +32,15 @@ class Command:
 
     vitascope inspect runs/tiny/bundle
 
+    vitascope inspect storybook
+
     vitascope inspect Wan2.1-T2V-1.3B --hash
 
     Of weights the headers are read, and nothing is ever unpickled.
     """
 
     file: tyro.conf.Positional[Annotated[str, word("FILE")]]
-    """A film, a weight file, or the folder of a bundle or of a Wan model."""
+    """A film, a weight file, the folder of a bundle or of a Wan model, or the name of a model that ships."""
     hash: Flag = False
     """Read weight files that have the size of a published one, to tell whether they are its very bytes."""
     json: Flag = False
@@ -47,7 +50,11 @@ class Command:
 def run(command: Command) -> None:
     """Prints what is known of the file."""
     with telling() as progress:
-        about = told(local_path(command.file), hashes(progress) if command.hash else known_so_far)
+        path = local_path(command.file)
+        ships = Path(vitascope.__file__).parent / "weights" / command.file
+        if not path.exists() and path.name == command.file and (ships / "recipe.json").is_file():
+            path = ships  # a model that ships, by its name
+        about = told(path, hashes(progress) if command.hash else known_so_far)
     if command.json:
         print(json.dumps(about))
     else:

@@ -100,15 +100,19 @@ def shots_of(command: Command, prompts: list[str]) -> list[Shot]:
     Raises:
         BadCommand: when that is more than a picture holds.
     """
-    if command.seeds is None:
-        return [asked(command, prompt, seed) for seed, prompt in enumerate(prompts)]
     seeds = whole("--seeds", command.seeds, 1, MOST_FILMS)
     if len(prompts) * seeds > MOST_FILMS:
         raise BadCommand(
             f"--seeds {seeds}: {len(prompts)} prompts with {seeds} seeds each are {len(prompts) * seeds:,} films; a sheet holds "
             f"{MOST_FILMS:,} at the most."
         )
-    return [asked(command, prompt, seed) for prompt in prompts for seed in range(seeds)]
+    shots = []
+    for number, prompt in enumerate(prompts):
+        try:
+            shots += [asked(command, prompt, number if command.seeds is None else seed) for seed in range(seeds)]
+        except BadPrompt as error:
+            raise BadPrompt(f"{command.prompts}, prompt {number + 1}: {error}") from error
+    return shots
 
 
 def prompts_in(path: Path) -> list[str]:

@@ -52,7 +52,7 @@ def check_output(
         raise BadMedia(f"{path}: there is no folder {str(target.parent)!r}; make it first.")
     if target.is_dir():
         raise BadMedia(f"{path}: that is a folder; name a file in it.")
-    if target.exists() and not replace:
+    if os.path.lexists(target) and not replace:  # a link that leads nowhere is there, too
         raise BadMedia(f"{path}: there is such a file already; choose another name, or replace it with --force.")
     if not os.access(target.parent, os.W_OK):
         raise BadMedia(f"{path}: the folder {str(target.parent)!r} is read-only; write somewhere else.")
