@@ -30,19 +30,20 @@ from vitascope.physics.times import LogitNormal
 from vitascope.planning import Sizes, of_clip
 from vitascope.precision import has_bf16
 from vitascope.recipe import Recipe
+from vitascope.shipped import WEIGHTS
 from vitascope.shot import Given, Shot
 from vitascope.swapping import in_place_of
 from vitascope.system import Guides, Work
 from vitascope.tensors import Entry, agree, digest, fill, header, read, write
 from vitascope.text import TOKENIZER, ClipText, Words
 
-SHIPPED = Path(__file__).parent / "weights" / "storybook"
+SHIPPED = WEIGHTS / "storybook"
 
 LOCK = "run.lock"
 """What a training run's folder holds, and a bundle's never."""
 
 CODEC, TEXT, NETWORK = "codec.safetensors", "clip.safetensors", "network.safetensors"
-RECIPE, HASHES = "recipe.json", "hashes.json"
+RECIPE, HASHES, LEARNED = "recipe.json", "hashes.json", "learned.json"
 FILES = (CODEC, TEXT, NETWORK, TOKENIZER, RECIPE)
 """What determines the pixels."""
 
@@ -175,8 +176,8 @@ def _beside(folder: Path) -> list[Path]:
         return []
     if not folder.is_dir():
         raise BadModel(f"{folder}: a file of this name is in the way of the bundle; give another folder.")
-    others = [path for path in folder.iterdir() if path.name not in (*FILES, HASHES)]
-    if (folder / LOCK).exists():
+    others = [path for path in folder.iterdir() if path.name not in (*FILES, HASHES, LEARNED, LOCK)]
+    if _of_a_run(folder):
         raise BadModel(
             f"{folder}: this folder is a training run's, which a bundle would overwrite; give another folder."
         )
@@ -192,6 +193,11 @@ def _beside(folder: Path) -> list[Path]:
             f"{folder}: this folder holds {others[0].name} and no bundle; give a new folder, so that nothing of it is lost."
         )
     return others
+
+
+def _of_a_run(folder: Path) -> bool:
+    """Whether a training run is in a folder; a bundle may hold the lock of one that was refused there."""
+    return (folder / LOCK).exists() and not (folder / HASHES).exists()
 
 
 def _put(path: Path, text: str) -> None:
@@ -237,7 +243,7 @@ def load(folder: Path) -> System:
 
 def described(folder: Path) -> tuple[Recipe, Words]:
     """What a bundle says of itself, its weights unread. Raises BadModel."""
-    if (folder / LOCK).exists():
+    if _of_a_run(folder):
         raise BadModel(f"{folder}: this is the folder of a training run; its bundle is {folder / 'bundle'}.")
     if not (folder / RECIPE).is_file():
         raise BadModel(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vitascope import bundle
-from vitascope.bundle import CODEC, LARGEST_TEXT, NETWORK, RECIPE, TEXT, System
+from vitascope.bundle import CODEC, LARGEST_TEXT, LEARNED, NETWORK, RECIPE, TEXT, System
 from vitascope.checkpoints.export import (
     AUTOENCODER,
     AUTOENCODER_CONFIG,
@@ -233,7 +233,7 @@ def _free(folder: Path, replace: bool) -> Sequence[Path]:
     if held and not replace:
         raise BadModel(f"{folder}: there is an export already; add --force to replace it, or give another folder.")
     own = {README, INDEX, SCHEDULER, TRANSFORMER_CONFIG, AUTOENCODER_CONFIG, *_FILES.values(), _PLACES_FILE}
-    own |= {f"{OURS}/{RECIPE}", f"{OURS}/{TOKENIZER}"}
+    own |= {f"{OURS}/{name}" for name in (RECIPE, TOKENIZER, LEARNED)}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if name not in own and (not path.is_dir() or path.is_symlink()):

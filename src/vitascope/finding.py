@@ -9,6 +9,7 @@ import torch
 
 from vitascope.bundle import SHIPPED
 from vitascope.errors import BadModel, nearest
+from vitascope.shipped import shipped
 
 
 def find(name_or_path: str | Path | None) -> Path:
@@ -29,11 +30,6 @@ def find(name_or_path: str | Path | None) -> Path:
     raise BadModel(
         f"model '{name[:200]}': no model has this name and no folder this path; {hint}, or give a bundle's folder"
     )
-
-
-def shipped() -> dict[str, Path]:
-    """The folders of the models that ship, by name."""
-    return {recipe.parent.name: recipe.parent for recipe in SHIPPED.parent.glob("*/recipe.json")}
 
 
 def located(name_or_path: str | Path | None) -> Path:

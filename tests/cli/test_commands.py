@@ -117,19 +117,21 @@ def test_a_closed_stream_is_no_fault(tmp_path: Path, closed: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_who_has_read_enough_hears_no_more(tmp_path: Path) -> None:
-    shell = [
-        "bash",
-        "-c",
-        '"$@" | head -c 1; exit ${PIPESTATUS[0]}',
-        "bash",
-        sys.executable,
-        "-m",
-        "vitascope",
-        "--help",
-    ]
-    done = subprocess.run(shell, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert (done.returncode in (0, 141), done.stdout, done.stderr) == (True, "v", "")
+@pytest.mark.parametrize(
+    ("words", "stream", "code"),
+    [(["--help"], "stdout", 141), (["models", "--json"], "stdout", 141), (["bogus"], "stderr", 2)],
+)
+def test_who_has_read_enough_hears_no_more(tmp_path: Path, words: list[str], stream: str, code: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    heard: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writer}
+    done = subprocess.run(
+        [sys.executable, "-m", "vitascope", *words], cwd=tmp_path, env=buffered, text=True, check=False, **heard
+    )
+    os.close(writer)
+    assert done.returncode == code
+    assert not (done.stdout if stream == "stderr" else done.stderr)
 
 
 @pytest.mark.parametrize(("signalled", "code"), [(KeyboardInterrupt(), 130), (Stopped("stopped; nothing"), 143)])

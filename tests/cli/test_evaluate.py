@@ -301,6 +301,12 @@ def test_copies_of_own_films_are_looked_for_among_them(vitascope: Run, model: Pa
     other = vitascope(*command, "--data", "films")
     assert other.code == 2
     assert "not the films that mine learned from, of which there are 3 clips" in other.err[-1]
+    both = vitascope("evaluate", "--model", "run/bundle", "--against", model, "--data", "films", *QUICK)
+    assert both.err == [
+        "--data and --against: copies of one's films are looked for in one model; measure the two apart."
+    ]
+    lost = vitascope("evaluate", "--model", "run/bundle", "--data", "nowhere", *QUICK)
+    assert (lost.code, len(lost.err)) == (2, 1)
     mistaken = vitascope("evaluate", "--model", model, "--data", "films", *QUICK)
     assert mistaken.code == 2
     assert "from nobody's films; leave --data out" in mistaken.err[-1]

@@ -13,7 +13,7 @@ from vitascope.data.clips import Source
 from vitascope.data.own import OwnClips
 from vitascope.engine import to_bytes
 from vitascope.evaluation.lessons import degraded
-from vitascope.evaluation.memory import Drawn, Own, Together, memory, nearest, small
+from vitascope.evaluation.memory import Cut, Drawn, Together, memory, nearest, small
 from vitascope.evaluation.scenes import real, scenes
 from vitascope.media.fitting import Measure
 from vitascope.physics import Linear, Noise
@@ -108,10 +108,21 @@ def test_clips_of_own_films_are_searched_likewise(tmp_path: Path) -> None:
     films = learned(12).clips(range(12))
     films.numpy().tofile(tmp_path / "own.u8")
     rows = [(place, f"take {place}", str(place)) for place in range(2, 12)]
-    own = Own(OwnClips(tmp_path / "own.u8", Measure(9, 32, 64, 8), 12, rows))
+    own = Cut(OwnClips(tmp_path / "own.u8", Measure(9, 32, 64, 8), 12, rows))
     assert len(own) == 10
     assert torch.equal(own.clips([9, 0]), films[[11, 2]])
     assert [pair.clip for pair in nearest(films[5:8], own, 10)] == [3, 4, 5]
     caught = memory(worn(films[2:10]), withheld(), own, recited=True)
     assert caught.copies.value > 0.9
     assert (caught.of, caught.recited) == (10, True)
+
+
+def test_pieces_of_one_film_do_not_hide_that_it_was_copied(tmp_path: Path) -> None:
+    """They are as near to a copy of one of them as that one is."""
+    films = learned(8).clips(range(8)).repeat_interleave(10, dim=0)
+    films.numpy().tofile(tmp_path / "own.u8")
+    rows = [(place, f"take {place // 10}", str(place)) for place in range(80)]
+    own = Cut(OwnClips(tmp_path / "own.u8", Measure(9, 32, 64, 8), 80, rows))
+    caught = memory(worn(films[::10]), withheld(), own, recited=True)
+    assert caught.copies.value > 0.9
+    assert {pair.clip // 10 for pair in caught.pairs} == set(range(8))

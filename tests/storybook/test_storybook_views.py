@@ -64,7 +64,7 @@ def test_several_are_larger_than_a_small_one_and_fit_into_the_frame():
         small, large = (dataclasses.replace(made, count="one", size=size) for size in ("small", "large"))
         assert radius(small) * 1.2 < radius(cast(made)[0]) < radius(large) / 1.3
         places = [pose(each, 0.0).x for each in cast(made)]
-        seen = torch.stack([path.visible for path in tracks(made, 17)]).float()
+        seen = torch.stack([path.central for path in tracks(made, 17)]).float()
         assert float(seen.mean()) > 0.75, made.index
         if made.heading == "none":
             ends = max(abs(x) for x in places) + breadth(cast(made)[0]) / 2

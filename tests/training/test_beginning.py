@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from vitascope import bundle
-from vitascope.bundle import CODEC, NETWORK, TEXT, TOKENIZER
-from vitascope.data.learned import LEARNED, learned_by, rendered_for
+from vitascope.bundle import CODEC, LEARNED, NETWORK, TEXT, TOKENIZER
+from vitascope.data.learned import learned_by, rendered_for
 from vitascope.data.own import OwnSource
 from vitascope.engine import Engine
 from vitascope.errors import BadData, BadModel, BadRecipe, BadRun

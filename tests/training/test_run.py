@@ -245,6 +245,14 @@ def test_what_was_never_trained_and_never_begun_is_told(recipe: str, tmp_path: P
     assert heard == []
 
 
+def test_a_bundle_is_no_folder_for_a_run(unbroken: Path, recipe: str, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(unbroken / "bundle", tmp_path / "bundle"))
+    for resume in (False, True):
+        with pytest.raises(BadRun, match="this is a bundle and no run; give another --out folder"):
+            train_recipe(recipe, mine, resume=resume)
+    bundle.load(mine)
+
+
 def test_a_second_interrupt_does_not_wait_for_the_step(recipe: str, tmp_path: Path) -> None:
     def twice(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)

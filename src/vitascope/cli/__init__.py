@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TextIO
 
 from vitascope import __version__
 from vitascope.cli.flags import BadCommand, parse
@@ -60,11 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="vitascope")
     try:
         with stoppable():
-            return _run(argv)
+            code = _run(argv)
+            sys.stdout.flush()  # here, so that a result that cannot be written is a failure
+            return code
     except VitascopeError as error:
         return _told(error, 2)
     except BrokenPipeError:  # whoever read the result has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write at the end goes nowhere
+        _deafen(sys.stdout)
         return 141
     except (OSError, MemoryError, FloatingPointError) as error:
         return _told(f"failed: {error}", 1)
@@ -98,7 +101,6 @@ def _run(argv: Sequence[str]) -> int:
     if command is None:  # help was asked for, and given
         return 0
     module.run(command)
-    sys.stdout.flush()  # here, so that a result that cannot be written is a failure
     return 0
 
 
@@ -137,5 +139,13 @@ def _written(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _told(what: object, code: int) -> int:
-    print(plain(" ".join(str(what).splitlines())), file=sys.stderr)
+    try:
+        print(plain(" ".join(str(what).splitlines())), file=sys.stderr, flush=True)
+    except OSError:  # nobody hears it, and the code says it still
+        _deafen(sys.stderr)
     return code
+
+
+def _deafen(stream: TextIO) -> None:
+    """What is left in a stream that nobody reads, and would be written at the end, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

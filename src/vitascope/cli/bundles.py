@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import vitascope
 from vitascope.errors import BadModel
+from vitascope.shipped import shipped
 
 LARGEST_HEADER = 100_000_000  # bytes: the limit that safetensors sets itself
 
@@ -72,11 +72,11 @@ def here(folder: Path | None = None) -> list[Bundle]:
 
     What cannot be read is left out.
     """
-    shipped = [] if folder else sorted((Path(vitascope.__file__).parent / "weights").glob("*/recipe.json"))
+    ships = [] if folder else [place / "recipe.json" for place in shipped().values()]
     patterns = (*(["recipe.json"] if folder else []), "*/recipe.json", "runs/*/bundle/recipe.json")
     found = [path for pattern in patterns for path in sorted((folder or Path()).glob(pattern))]
     bundles = []
-    for origin, paths in (("shipped", shipped), ("found", found)):
+    for origin, paths in (("shipped", ships), ("found", found)):
         for path in paths:
             try:
                 bundles.append(look(path.parent, origin))

@@ -14,14 +14,15 @@ from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, Whole, nam
 from vitascope.cli.generate import chosen_device
 from vitascope.cli.progress import Told, telling
 from vitascope.cli.tables import show, show_curves
-from vitascope.errors import BadMedia, BadModel, nearest
+from vitascope.errors import BadData, BadMedia, BadModel, nearest
 from vitascope.media import filmstrip, sheet, write
 from vitascope.shot import Shot
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vitascope.data.own import OwnClips
+    from vitascope.data import Listing
+    from vitascope.data.own import Own
     from vitascope.engine import Engine
     from vitascope.evaluation import Curves, Probe, Result
     from vitascope.evaluation.memory import Pair
@@ -116,7 +117,7 @@ class _Asked:
     seeds: int
     moving: int
     training: int | None
-    data: Path | None
+    data: Listing | None
     curves: tuple[str, ...]
     films: int
     like: dict[str, Any]
@@ -127,6 +128,8 @@ def run(command: Command) -> None:
     """Prints the figures. Everything that can be refused is refused before the weights are read."""
     _fit_together(command)
     names = chosen_curves(command.curves)
+    from vitascope.data import listing
+
     asked = _Asked(
         device=chosen_device(command.device),
         prompts=whole("--prompts", command.prompts, 200, 10_000),
@@ -134,7 +137,7 @@ def run(command: Command) -> None:
         seeds=whole("--seeds", command.seeds, 16, 10_000),
         moving=whole("--moving", command.moving, 12, 10_000),
         training=None if command.training is None else whole("--training", command.training, 12_000, 10_000_000),
-        data=named_folder("--data", command.data) if command.data is not None else None,
+        data=listing(named_folder("--data", command.data)).ensure_films() if command.data is not None else None,
         curves=names,
         films=whole("--films", command.films, 16, 10_000),
         like=shared(command),
@@ -199,7 +202,10 @@ def _measured(
     curves = _kept(asked.out, engine, (POINTS,))[2] if asked.out is not None else None
     with cut_clips(asked.data, engine, told) as own:
         result = evaluate(engine, probe, **like, own=own, watch=told.step, film=film, pair=pair)
-    second = evaluate(other, probe, **like, watch=told.step) if other is not None else None
+    second = None
+    if other is not None:
+        with cut_clips(None, other, told):
+            second = evaluate(other, probe, **like, watch=told.step)
     if asked.out is not None:
         asked.out.mkdir(parents=True, exist_ok=True)
         write(asked.out / FILMS, [sheet(strips, 4)[None]], 1.0, {"sheet": records})
@@ -218,31 +224,32 @@ def _measured(
 
 
 @contextmanager
-def cut_clips(folder: Path | None, engine: Engine, told: Told) -> Iterator[OwnClips | None]:
-    """The clips that the films in a folder were learned as, for as long as the block; None without a folder. What then cannot
-    be looked for is told.
+def cut_clips(films: Listing | None, engine: Engine, told: Told) -> Iterator[Own | None]:
+    """The clips that somebody's films were learned as, for as long as the block; None without films. Of what else the model
+    learned from films it is told that no copies of it are looked for.
 
     Raises:
-        BadData: when no film there can be used.
+        BadData: when no film there can be used, or none was learned from.
     """
-    from vitascope.data import listing
     from vitascope.data.own import own_clips
     from vitascope.evaluation.report import strangers
     from vitascope.training.stages import measure_of
 
-    if folder is None:
-        unseen = strangers(engine)
+    name, unseen = engine.recipe.name, strangers(engine)
+    with TemporaryDirectory() as place:
+        own = None
+        if films is not None:
+            if not unseen:
+                raise BadData(f"--data: {name} learned from the storybook and from nobody's films; leave --data out.")
+            path, measure = Path(place) / "own.u8", measure_of(engine.recipe)
+            own = own_clips(path, films, measure, lambda done, of: told.step("reading films", done, of))
+            unseen = strangers(engine, own.training.source)
         if unseen:
             told.warn(
-                f"{engine.recipe.name} learned from {unseen} clips of somebody's own films, and copies of those are not looked "
-                "for; give their folder with --data"
+                f"{name} learned from {unseen} {'other ' if own else ''}clips of somebody's own films, and copies of those are not "
+                "looked for; give their folder with --data"
             )
-        yield None
-        return
-    found, measure = listing(folder).ensure_films(), measure_of(engine.recipe)
-    with TemporaryDirectory() as place:
-        cut = own_clips(Path(place) / "own.u8", found, measure, lambda done, of: told.step("reading films", done, of))
-        yield cut.training
+        yield own
 
 
 def _measured_curves(engine: Engine, probe: Probe, asked: _Asked, told: Told, force: bool) -> Curves:
@@ -307,7 +314,11 @@ def _put(path: Path, text: str) -> None:
 
 
 def _fit_together(command: Command) -> None:
-    """Raises BadCommand for flags of which one would change nothing."""
+    """Raises BadCommand for flags of which one would change nothing, or that ask for two measurements at once."""
+    if command.data is not None and command.against is not None:
+        raise BadCommand(
+            "--data and --against: copies of one's films are looked for in one model; measure the two apart."
+        )
     if command.curves is None:
         if command.films is not None:
             raise BadCommand("--films without --curves: only curves have points; give --prompts, or --curves all.")
@@ -362,7 +373,8 @@ def free_folder(out: Path, force: bool, curves: bool = False) -> Path:
         raise BadMedia(f"--out {out}: the folder {nearest_there} is read-only; write somewhere else.")
     ours = any((out / name).exists() for name in (RESULTS, POINTS))  # then the page is ours, too
     names = () if curves else (RESULTS, AGAINST, FILMS, CLOSEST)
-    names += () if ours else (PICTURE, PAGE) if curves else (PAGE,)
+    names += () if ours else (PAGE,)
+    names += (PICTURE,) if curves and not (out / POINTS).exists() else ()
     there = [name for name in names if (out / name).exists()]
     if there and not force:
         raise BadMedia(f"--out {out}: there is a {there[0]} already; name another folder, or replace it with --force.")

@@ -106,13 +106,17 @@ def _lora(source: Path, naming: str, file: Path, force: bool) -> None:
 
 def _out(model: str, folder: Path, force: bool) -> None:
     from vitascope import bundle, exchange
+    from vitascope.data.learned import take_note
     from vitascope.engine import find
 
-    exchange.to_diffusers(bundle.load(find(model)), folder, replace=force)
+    source = find(model)
+    exchange.to_diffusers(bundle.load(source), folder, replace=force)
+    take_note(source, folder / exchange.OURS)
 
 
 def _back(source: Path, folder: Path, force: bool) -> None:
     from vitascope import bundle, exchange
+    from vitascope.data.learned import take_note
 
     if folder.exists() and not force:
         raise BadCommand(
@@ -120,6 +124,7 @@ def _back(source: Path, folder: Path, force: bool) -> None:
         )
     system = exchange.from_diffusers(source)
     bundle.save(folder, system)
+    take_note(source / exchange.OURS, folder)
     lost = exchange.rounded(system, folder)
     if lost:
         count = "1 tensor was" if len(lost) == 1 else f"{len(lost)} tensors were"

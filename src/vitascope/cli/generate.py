@@ -17,6 +17,7 @@ from vitascope.cli.progress import telling
 from vitascope.errors import BadMedia, BadShot
 from vitascope.media import check_output, picture, record_of, write
 from vitascope.media.controls import control, control_length, control_mask
+from vitascope.shipped import shipped
 from vitascope.shot import Given, Shot
 
 if TYPE_CHECKING:
@@ -305,8 +306,6 @@ def chosen_device(device: str | None) -> str:
 def _model_of(record: Mapping[str, Any], path: str | None) -> str | None:
     """The model that a record names, if it is one that ships: a file that somebody sent must not choose a folder of this
     machine. Raises BadMedia for another."""
-    from vitascope.finding import shipped
-
     name = record.get("model")
     if name is None or (isinstance(name, str) and name in shipped()):
         return name

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import tyro
 
-import vitascope
 from vitascope.checkpoints.known import known_so_far
 from vitascope.cli.bundles import look, weights
 from vitascope.cli.flags import Flag, word
 from vitascope.cli.models import hashes, printable
 from vitascope.cli.progress import telling
 from vitascope.media import facts, local_path, read_record
+from vitascope.shipped import shipped
 
 WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf", ".index.json", "model_index.json")
 """How the names of files end that are no films, whatever is in them."""
@@ -50,10 +50,7 @@ class Command:
 def run(command: Command) -> None:
     """Prints what is known of the file."""
     with telling() as progress:
-        path = local_path(command.file)
-        ships = Path(vitascope.__file__).parent / "weights" / command.file
-        if not path.exists() and path.name == command.file and (ships / "recipe.json").is_file():
-            path = ships  # a model that ships, by its name
+        path = shipped().get(command.file) or local_path(command.file)  # a name stands for what it does with --model
         about = told(path, hashes(progress) if command.hash else known_so_far)
     if command.json:
         print(json.dumps(about))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import shutil
@@ -28,7 +29,8 @@ COLUMNS, STRIP = 4, 3
 CLIP = {"frames": 33, "height": 96, "width": 160}
 """The shape of clips in a folder: that of the recipe `storybook`."""
 MOST_SHOWN, MOST_CLIPS = 400, 20_000
-CHUNK = 8  # clips between two steps of the bar
+CHUNK = 8  # clips between two steps of the bar, at most
+LARGEST_CHUNK = 2**26  # bytes of them, unless one clip alone has more
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def _films(folder: Path, world: str, seed: int, clips: int, shape: tuple[int, in
     from vitascope.data.rendering import Job, drawn_in_order
 
     _free(folder, world, seed, clips, force)
-    chunks = [range(at, min(at + CHUNK, clips)) for at in range(0, clips, CHUNK)]
+    several = max(1, min(CHUNK, LARGEST_CHUNK // (3 * math.prod(shape))))
+    chunks = [range(at, min(at + several, clips)) for at in range(0, clips, several)]
     jobs: list[Job] = [(seed, indices, "train", world, shape) for indices in chunks]
     with (
         telling() as told,

@@ -75,7 +75,7 @@ def run(command: Command) -> None:
                 workers=os.cpu_count() or 1,
             )
         except training.Stopped as error:
-            if str(error).startswith("interrupted"):
+            if error.interrupted:
                 raise KeyboardInterrupt(str(error)) from error
             raise Stopped(str(error)) from error
     print(bundle)

@@ -14,12 +14,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from vitascope.bundle import LEARNED
 from vitascope.data.clips import Source
 from vitascope.data.own import OwnSource
 from vitascope.errors import BadModel, BadRun
 from vitascope.recipe import Recipe
-
-LEARNED = "learned.json"
 
 Learned = Source | OwnSource
 """Clips of the storybook, which can be drawn again, or of somebody's own films, which have to be given again."""

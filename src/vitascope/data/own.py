@@ -132,7 +132,7 @@ def own_clips(
     label = path.with_suffix(".json")
     if path.is_file():
         entries = kept_entries(label, measure)
-        check_unchanged(entries, found, path)
+        check_unchanged(entries, found, path, heed)
         total = sum(len(entry.windows) for entry in entries)
         if path.stat().st_size != total * measure.bytes:
             raise BadRun(
@@ -162,8 +162,11 @@ def kept_entries(label: Path, measure: Measure) -> list[Entry]:
         ) from error
 
 
-def check_unchanged(entries: Sequence[Entry], found: Listing, path: Path) -> None:
-    """Raise BadRun unless the folder's films and captions are those that were read. A file that was only touched is the same."""
+def check_unchanged(
+    entries: Sequence[Entry], found: Listing, path: Path, heed: Callable[[], None] | None = None
+) -> None:
+    """Raise BadRun unless the folder's films and captions are those that were read. A file that was only touched is the same:
+    it is hashed, and `heed` is called meanwhile, and ends the work by what it raises."""
     before, now = {entry.name: entry for entry in entries}, {film.name: film for film in found.films}
     changes = [
         *(f"{name} is gone, or has no caption any more" for name in before if name not in now),
@@ -173,7 +176,7 @@ def check_unchanged(entries: Sequence[Entry], found: Listing, path: Path) -> Non
         entry, film = before[name], now[name]
         if entry.caption != film.caption:
             changes.append(f"{name} has another caption")
-        elif not entry.tells_of(film) and (entry.size != film.size or entry.sha256 != _digest(film.path)):
+        elif not entry.tells_of(film) and (entry.size != film.size or entry.sha256 != _digest(film.path, heed)):
             changes.append(f"{name} is another film")
     if changes:
         more = f" and {len(changes) - 1} more changes" if len(changes) > 1 else ""

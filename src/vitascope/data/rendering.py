@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import signal
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing import get_context
 
@@ -53,13 +54,24 @@ def drawn_in_order(jobs: list[Job], device: str, workers: int) -> Generator[byte
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_alone) as pool:
         ahead = 2 * workers
         try:
-            coming = deque(pool.submit(drawn, job) for job in jobs[:ahead])
+            with unheard():  # until they ignore it themselves
+                coming = deque(pool.submit(drawn, job) for job in jobs[:ahead])
             for later in [*jobs[ahead:], *[None] * min(ahead, len(jobs))]:
                 yield coming.popleft().result()
                 if later is not None:
                     coming.append(pool.submit(drawn, later))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """What starts within it hears no Ctrl-C, which is for the process that waits: a terminal sends it to all of them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _alone() -> None:

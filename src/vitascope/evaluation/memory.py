@@ -10,7 +10,7 @@ distance, whatever it shows and however blurred it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,6 +44,10 @@ class Shelf(Protocol):
 
     def __len__(self) -> int: ...
 
+    def origin(self, index: int) -> Hashable:
+        """What a clip shares with those that are pieces of the same film."""
+        ...
+
     def clips(self, indices: Sequence[int]) -> Tensor:
         """uint8 [n t h w c]."""
         ...
@@ -63,6 +67,10 @@ class Drawn:
     def __len__(self) -> int:
         return self.source.count
 
+    def origin(self, index: int) -> int:
+        """Its own."""
+        return index
+
     def clips(self, indices: Sequence[int]) -> Tensor:
         """uint8 [n t h w c]."""
         return self._at(indices, self.shape.frames, self.shape.height, self.shape.width)
@@ -78,13 +86,17 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Own:
-    """Clips of somebody's own films."""
+class Cut:
+    """Clips cut from somebody's own films."""
 
     cut: OwnClips
 
     def __len__(self) -> int:
         return len(self.cut)
+
+    def origin(self, index: int) -> str:
+        """The caption of its film."""
+        return self.cut.captions[index]
 
     def clips(self, indices: Sequence[int]) -> Tensor:
         """uint8 [n t h w c]."""
@@ -103,6 +115,11 @@ class Together:
 
     def __len__(self) -> int:
         return sum(map(len, self.shelves))
+
+    def origin(self, index: int) -> tuple[int, Hashable]:
+        """That on its shelf."""
+        shelf, at = self._found(index)
+        return id(shelf), shelf.origin(at)
 
     def clips(self, indices: Sequence[int]) -> Tensor:
         """uint8 [n t h w c]."""
@@ -206,24 +223,30 @@ def _quantile(values: Sequence[float], q: float) -> float:
 
 
 def nearest(films: Tensor, shelf: Shelf, count: int, watch: Watch | None = None) -> list[Pair]:
-    """The nearest of the first `count` training clips of each film."""
+    """The nearest of the first `count` training clips of each film, beside those of other origin that come next."""
     later = films.shape[1] - 1
     every = max(1, later // (MOMENTS - 1)) if later % (MOMENTS - 1) == 0 else 1
     height, width = _coarse(films)
     seen = small(films[:, ::every], height, width).flatten(1)
-    few = min(NEXT, count)
-    best = torch.full((len(films), few), torch.inf)
-    which = torch.zeros(len(films), few, dtype=torch.long)
+    apart = torch.empty(len(films), count)
     for start in range(0, count, BLOCK):
         indices = list(range(start, min(start + BLOCK, count)))
-        apart = torch.cdist(seen, shelf.glimpses(indices, every, height, width).flatten(1))
-        all_apart = torch.cat((best, apart), 1)
-        all_which = torch.cat((which, torch.tensor(indices).expand(len(films), -1)), 1)
-        best, at = all_apart.topk(few, largest=False)
-        which = all_which.gather(1, at)
+        glimpses = shelf.glimpses(indices, every, height, width).flatten(1)
+        apart[:, start : start + len(indices)] = torch.cdist(seen, glimpses)
         if watch:
             watch("searching training clips", indices[-1] + 1, count)
-    return [verified(film, number, row.tolist(), shelf) for number, (film, row) in enumerate(zip(films, which))]
+    few = [_unlike(row.argsort().tolist(), shelf) for row in apart]
+    return [verified(film, number, clips, shelf) for number, (film, clips) in enumerate(zip(films, few))]
+
+
+def _unlike(order: Iterable[int], shelf: Shelf) -> list[int]:
+    """The first few clips of an order that are not of one origin: two pieces of one film are alike, whoever learned them."""
+    found: dict[Hashable, int] = {}
+    for index in order:
+        found.setdefault(shelf.origin(index), index)
+        if len(found) == NEXT:
+            break
+    return list(found.values())
 
 
 def verified(film: Tensor, number: int, clips: Sequence[int], shelf: Shelf) -> Pair:

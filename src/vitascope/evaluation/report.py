@@ -18,7 +18,7 @@ from torch import Tensor
 from vitascope.bundle import fingerprint
 from vitascope.data.clips import Source
 from vitascope.data.learned import learned_by
-from vitascope.data.own import OwnClips, OwnSource
+from vitascope.data.own import Own, OwnClips, OwnSource
 from vitascope.engine import Engine
 from vitascope.errors import BadData, BadModel
 from vitascope.evaluation.adherence import Adherence, adherence, fits
@@ -28,7 +28,7 @@ from vitascope.evaluation.fidelity import Fidelity, fidelity
 from vitascope.evaluation.films import Keep, generated, joined, prepared, show
 from vitascope.evaluation.laws import Laws, lawful_scenes, laws
 from vitascope.evaluation.lessons import STEPS, train_probe
-from vitascope.evaluation.memory import Drawn, Memory, Own, Pair, Shelf, Together, memory
+from vitascope.evaluation.memory import Cut, Drawn, Memory, Pair, Shelf, Together, memory
 from vitascope.evaluation.probe import ABOUT, Probe, ProbeConfig, Schooling
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.retrieval import Retrieval, retrieval
@@ -95,7 +95,7 @@ def evaluate(
     seeds: int = 16,
     moving: int = 12,
     searched: int | None = None,
-    own: OwnClips | None = None,
+    own: Own | None = None,
     watch: Watch | None = None,
     film: Keep | None = None,
     pair: KeepPair | None = None,
@@ -104,7 +104,7 @@ def evaluate(
     their diversity, and `moving` more for each law of motion. The codec is measured on `clips` withheld clips and the text
     tower among `pool`; of the training clips all are searched, or the first `searched`, those that were learned last before
     the others. `own` are clips of the films that the model was trained on beside the storybook: then copies of those are looked
-    for, in films that their captions ask for.
+    for, in films that their captions ask for, beside those of the films that were held out, where there are any.
 
     `like` are fields of a Shot that all films share; `film` is given every film of the prompts and `pair` the closest pairs
     of a film and a training clip.
@@ -115,7 +115,7 @@ def evaluate(
     """
     fits(probe, engine)
     learned = learned_by(engine.recipe, engine.folder)
-    _ensure_own(own, learned, engine.recipe.name)
+    _ensure_own(own and own.training, learned, engine.recipe.name)
     video, world = engine.recipe.video, engine.recipe.world
     asked = scenes(prompts, split, world=world)
     shown = show(engine, asked, like, watch, film)
@@ -123,9 +123,11 @@ def evaluate(
     more = lawful_scenes(moving, split, video, 2 * prompts, world)
     defaults = engine.defaults | dict(like or {})
     drawn = tuple(Drawn(source, video) for source in reversed(learned) if isinstance(source, Source))
-    shelf: Shelf = Own(own) if own else Together(drawn)
-    looked = recited(engine, own, prompts, like, watch) if own else shown.made
-    remembered = memory(looked, shown.real, shelf, searched, watch, recited=own is not None) if len(shelf) else None
+    shelf: Shelf = Cut(own.training) if own else Together(drawn)
+    looked = recited(engine, own.training, prompts, like, watch) if own else shown.made
+    apart = Cut(own.held_out) if own and own.held_out else None
+    true = apart.clips(range(min(len(apart), MOST_RECITED))) if apart else shown.real
+    remembered = memory(looked, true, shelf, searched, watch, recited=own is not None) if len(shelf) else None
     if pair and remembered:
         for each in remembered.pairs[:MOST_PAIRS]:
             pair(each, looked[each.film], shelf.clips([each.clip])[0])
@@ -172,10 +174,10 @@ def recited(
     return torch.cat([films for _, films in generated(engine, shots, watch)])
 
 
-def strangers(engine: Engine) -> int:
-    """How many clips of somebody's own films the model learned from, in which no copy can be found unless they are given."""
+def strangers(engine: Engine, given: OwnSource | None = None) -> int:
+    """How many clips of somebody's own films the model learned from, those that are given apart: in them no copy can be found."""
     learned = learned_by(engine.recipe, engine.folder)
-    return sum(source.count for source in learned if isinstance(source, OwnSource))
+    return sum(source.count for source in learned if isinstance(source, OwnSource) and source != given)
 
 
 def _ensure_own(own: OwnClips | None, learned: Sequence[Source | OwnSource], name: str) -> None:
@@ -183,7 +185,7 @@ def _ensure_own(own: OwnClips | None, learned: Sequence[Source | OwnSource], nam
         return
     films = [source for source in learned if isinstance(source, OwnSource)]
     if not films:
-        raise BadData(f"--data: {name} learned from the storybook and from nobody's films; leave --data out.")
+        raise BadData(f"{name} learned from nobody's films, and copies of such were asked for; ask for none.")
     if own.source not in films:
         raise BadData(
             f"--data: these are not the films that {name} learned from, of which there are {films[-1].count} clips; give the "

@@ -96,8 +96,12 @@ class Confined:
             package = Path(__file__).parents[2]
             command = [sys.executable, "-P", "-c", _START, str(package), str(self.memory)]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # of its own session, so that a terminal's Ctrl-C is not for it, from its first moment on
             self._held.clear()
             try:
                 self._line(deadline)

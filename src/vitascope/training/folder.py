@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vitascope import bundle
-from vitascope.data.learned import LEARNED
 from vitascope.errors import BadRecipe, BadRun
 from vitascope.recipe import Recipe
 from vitascope.text import TOKENIZER, Words
@@ -79,6 +78,11 @@ def remember(folder: Path, recipe: Recipe, words: Words, resume: bool, asked: Be
     _put(folder / RECIPE, recipe.json())
 
 
+def noted_in(folder: Path) -> Path:
+    """Where it is noted what a run's network was learned from: in its own folder once it learns, else with what it began from."""
+    return folder if (folder / bundle.LEARNED).is_file() else folder / START
+
+
 @contextmanager
 def undone(folder: Path, what: type[Exception]) -> Iterator[None]:
     """Where the block ends by `what`, the run that was just remembered never began, and the folder is as it was: not there,
@@ -86,7 +90,7 @@ def undone(folder: Path, what: type[Exception]) -> Iterator[None]:
     try:
         yield
     except what:
-        for name in (RECIPE, TOKENIZER, BEGINNING, LEARNED, LOCK):
+        for name in (RECIPE, TOKENIZER, BEGINNING, bundle.LEARNED, LOCK):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / START, ignore_errors=True)
         for left in (folder / "data", folder):
@@ -120,7 +124,7 @@ def _keep(base: Path, start: Path) -> None:
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        for name in (*bundle.FILES, bundle.HASHES, LEARNED):
+        for name in (*bundle.FILES, bundle.HASHES, bundle.LEARNED):
             if (base / name).is_file():
                 shutil.copyfile(base / name, partial / name)
         os.replace(partial, start)

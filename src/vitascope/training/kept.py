@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from vitascope import bundle
 from vitascope.bundle import System
-from vitascope.data.learned import LEARNED, take_note
+from vitascope.data.learned import take_note
 from vitascope.errors import BadRecipe, BadRun
 from vitascope.recipe import STAGES, Recipe
 from vitascope.text import TOKENIZER, Words
 from vitascope.training import checkpoint
 from vitascope.training.beginning import begun, fresh
-from vitascope.training.folder import RECIPE, START, is_run
+from vitascope.training.folder import RECIPE, START, is_run, noted_in
 from vitascope.training.loop import State
 
 Weights = Literal["average", "raw"]
@@ -89,7 +89,7 @@ def bundle_of(
             )
     _whitened(folder, system, continues)
     bundle.save(out, system)
-    take_note(folder if (folder / LEARNED).is_file() else folder / START, out)
+    take_note(noted_in(folder), out)
     return out
 
 

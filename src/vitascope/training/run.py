@@ -11,15 +11,25 @@ from pathlib import Path
 
 from vitascope import bundle
 from vitascope.data import Listing, listing
-from vitascope.data.learned import LEARNED, take_note
+from vitascope.data.learned import take_note
 from vitascope.data.own import check_unchanged, kept_entries
 from vitascope.errors import BadData, BadRecipe, BadRun, nearest
 from vitascope.finding import find
 from vitascope.recipe import STAGES, Recipe
 from vitascope.text import Words
 from vitascope.training.beginning import begun, captions_of, described, fresh
-from vitascope.training.folder import START, Beginning, beginning_of, is_run, locked, remember, undone
-from vitascope.training.stages import Run, Stopping, Warn, Watch, finish_stage, measure_of, own_path, train_stage
+from vitascope.training.folder import START, Beginning, beginning_of, is_run, locked, noted_in, remember, undone
+from vitascope.training.stages import (
+    INTERRUPTED,
+    Run,
+    Stopping,
+    Warn,
+    Watch,
+    finish_stage,
+    measure_of,
+    own_path,
+    train_stage,
+)
 from vitascope.training.stages import Stopped as Stopped
 
 
@@ -53,15 +63,15 @@ def train_recipe(
     folder = out or Path("runs") / Path(recipe).stem
     plan = _plan(recipe, folder, resume and is_run(folder), stages, data, start)
     about, films = plan.recipe, plan.films
-    with locked(folder), _stoppable(minutes) as stopping:
+    watch, warn = watch or (lambda *_: None), warn or (lambda _: None)
+    with locked(folder), _stoppable(minutes, warn) as stopping:
         if films and resume and own_path(folder).is_file():
             label = own_path(folder).with_suffix(".json")
-            check_unchanged(kept_entries(label, measure_of(about)), films, own_path(folder))
+            check_unchanged(kept_entries(label, measure_of(about)), films, own_path(folder), lambda: _go_on(stopping))
         began = is_run(folder)
         remember(folder, about, plan.words, resume, plan.beginning, plan.base)
         system = begun(about, folder / START, plan.words) if plan.base else fresh(about, plan.words)
         system = system.to(device)
-        watch, warn = watch or (lambda *_: None), warn or (lambda _: None)
         if resume and not began:
             warn(f"{folder}: there was no run to go on with, so one begins")
         run = Run(folder, about, system, device, watch, warn, stopping, films, plan.base is not None, workers)
@@ -80,7 +90,7 @@ def train_recipe(
                     f"{folder / 'bundle'}: {', '.join(bare)} never trained here, so its films are noise; train the rest with --resume"
                 )
         bundle.save(folder / "bundle", system)
-        take_note(folder if (folder / LEARNED).is_file() else folder / START, folder / "bundle")
+        take_note(noted_in(folder), folder / "bundle")
     return folder / "bundle"
 
 
@@ -101,6 +111,8 @@ def _plan(
 ) -> _Plan:
     """The plan of a run; one that goes on has the bundle and the films that it remembers, where no others are given."""
     base = find(start) if start else folder / START if goes_on and (folder / START).is_dir() else None
+    if (folder / bundle.HASHES).is_file():
+        raise BadRun(f"{folder}: this is a bundle and no run; give another --out folder, {folder.parent} perhaps.")
     remembered = beginning_of(folder).data if goes_on else None
     films = listing(data or Path(remembered or "")).ensure_films() if data or remembered else None
     about, named, words = described(recipe, base, start, captions_of(films))
@@ -122,22 +134,30 @@ def _chosen(recipe: Recipe, stages: Sequence[str] | None, named: Sequence[str]) 
     return tuple(stages or named or STAGES)
 
 
+def _go_on(stopping: Stopping) -> None:
+    why = stopping()
+    if why:
+        raise Stopped(f"{why} while films were compared with those that were read; --resume goes on from there")
+
+
 @contextmanager
-def _stoppable(minutes: float | None) -> Iterator[Stopping]:
+def _stoppable(minutes: float | None, warn: Warn) -> Iterator[Stopping]:
     """Within it, SIGTERM and the first SIGINT no longer end the process but give a reason to stop, as does the end of its minutes."""
     asked: list[int] = []
     started = time.monotonic()
 
     def why() -> str | None:
         if asked:
-            return "interrupted" if asked[0] == signal.SIGINT else "stopped"
+            return INTERRUPTED if asked[0] == signal.SIGINT else "stopped"
         if minutes is not None and time.monotonic() - started >= 60 * minutes:
             return f"stopped after {minutes:g} minutes"
         return None
 
     def heard(number: int, _: object) -> None:
-        if number == signal.SIGINT and asked:
-            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            if signal.SIGINT in asked:
+                raise KeyboardInterrupt
+            warn("interrupted: the run ends when this step is done, and is saved; once more, and it ends now")
         asked.append(number)
 
     numbers = [signal.SIGTERM]

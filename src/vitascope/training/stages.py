@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from vitascope import bundle
-from vitascope.bundle import System
+from vitascope.bundle import LEARNED, System
 from vitascope.data import Clips, Listing, OwnClips, StoryClips, encode_clips, own_clips, story_clips
 from vitascope.data.clips import Source, to_pixels
 from vitascope.data.latents import identity
@@ -50,8 +50,17 @@ NEEDS = {"diffusion": ("codec", "clip"), "decoder": ("codec",)}
 """The stages whose weights a stage builds on: latents under captions, latents."""
 
 
+INTERRUPTED = "interrupted"
+"""How the reason of a stop begins that SIGINT asked for."""
+
+
 class Stopped(Exception):
-    """The run was asked to stop (SIGTERM), or its minutes are over; its state is saved."""
+    """The run was asked to stop (SIGTERM, SIGINT), or its minutes are over; its state is saved."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was by SIGINT, as from Ctrl-C."""
+        return str(self).startswith(INTERRUPTED)
 
 
 def _never() -> None:
@@ -97,7 +106,9 @@ class Run:
 
     @property
     def learned_before(self) -> tuple[Learned, ...]:
-        """What the network of the bundle was learned from with which the run began."""
+        """What the network was learned from until now: that of the bundle with which the run began, and in the run."""
+        if (self.folder / LEARNED).is_file():
+            return learned_by(self.recipe, self.folder)
         start = self.folder / START
         return learned_by(bundle.described(start)[0], start) if self.continues else ()
 
@@ -202,6 +213,8 @@ def train_stage(run: Run, stage: str) -> None:
     state = State.fresh(run.module(stage), settings)
     if path.is_file():
         state.restore(checkpoint.load(path))
+    if stage == NETWORK_STAGE:
+        note(run.folder, (*run.learned_before, run.clips(stage).source))
     if state.step >= settings.steps:
         return
     if settings.compile and stage == NETWORK_STAGE:
@@ -210,8 +223,6 @@ def train_stage(run: Run, stage: str) -> None:
         # program for all would be slower.
         run.system.diffusion.net.compile(dynamic=False)
     task, measured = run.task(stage), run.measured(stage, state)
-    if stage == NETWORK_STAGE:
-        note(run.folder, (*run.learned_before, run.clips(stage).source))
     started, first = time.monotonic(), state.step
     about = {"stage": stage, "recipe": run.recipe.name}
     with (run.folder / "log.jsonl").open("a", encoding="utf-8") as log:
