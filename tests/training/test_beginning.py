@@ -13,10 +13,10 @@ import torch
 
 from vitascope import bundle
 from vitascope.bundle import CODEC, LEARNED, NETWORK, TEXT, TOKENIZER
-from vitascope.data.learned import learned_by, rendered_for
 from vitascope.data.own import OwnSource
 from vitascope.engine import Engine
 from vitascope.errors import BadData, BadModel, BadRecipe, BadRun
+from vitascope.learned import learned_by, rendered_for
 from vitascope.media import Video
 from vitascope.recipe import RECIPES, Recipe
 from vitascope.shot import Shot

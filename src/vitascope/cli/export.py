@@ -106,8 +106,8 @@ def _lora(source: Path, naming: str, file: Path, force: bool) -> None:
 
 def _out(model: str, folder: Path, force: bool) -> None:
     from vitascope import bundle, exchange
-    from vitascope.data.learned import take_note
     from vitascope.engine import find
+    from vitascope.learned import take_note
 
     source = find(model)
     exchange.to_diffusers(bundle.load(source), folder, replace=force)
@@ -116,7 +116,7 @@ def _out(model: str, folder: Path, force: bool) -> None:
 
 def _back(source: Path, folder: Path, force: bool) -> None:
     from vitascope import bundle, exchange
-    from vitascope.data.learned import take_note
+    from vitascope.learned import take_note
 
     if folder.exists() and not force:
         raise BadCommand(

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from vitascope.bundle import fingerprint
 from vitascope.data.clips import Source
-from vitascope.data.learned import learned_by
 from vitascope.data.own import Own, OwnClips, OwnSource
 from vitascope.engine import Engine
 from vitascope.errors import BadData, BadModel
@@ -34,6 +33,7 @@ from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.retrieval import Retrieval, retrieval
 from vitascope.evaluation.rounding import rounded
 from vitascope.evaluation.scenes import Split, real, scenes, siblings
+from vitascope.learned import learned_by
 from vitascope.storybook import Scene, plain
 
 SPOKEN = 4  # prompts whose diversity is measured

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from vitascope import bundle
 from vitascope.bundle import System
-from vitascope.data.learned import take_note
 from vitascope.errors import BadRecipe, BadRun
+from vitascope.learned import take_note
 from vitascope.recipe import STAGES, Recipe
 from vitascope.text import TOKENIZER, Words
 from vitascope.training import checkpoint

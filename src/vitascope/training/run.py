@@ -11,10 +11,10 @@ from pathlib import Path
 
 from vitascope import bundle
 from vitascope.data import Listing, listing
-from vitascope.data.learned import take_note
 from vitascope.data.own import check_unchanged, kept_entries
 from vitascope.errors import BadData, BadRecipe, BadRun, nearest
 from vitascope.finding import find
+from vitascope.learned import take_note
 from vitascope.recipe import STAGES, Recipe
 from vitascope.text import Words
 from vitascope.training.beginning import begun, captions_of, described, fresh

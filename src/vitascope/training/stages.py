@@ -20,10 +20,10 @@ from vitascope.bundle import LEARNED, System
 from vitascope.data import Clips, Listing, OwnClips, StoryClips, encode_clips, own_clips, story_clips
 from vitascope.data.clips import Source, to_pixels
 from vitascope.data.latents import identity
-from vitascope.data.learned import Learned, learned_by, note
 from vitascope.data.own import Own
 from vitascope.data.rendering import look
 from vitascope.errors import BadRun
+from vitascope.learned import Learned, learned_by, note
 from vitascope.media.fitting import Measure
 from vitascope.physics.noise import key
 from vitascope.precision import bf16
@@ -111,6 +111,10 @@ class Run:
             return learned_by(self.recipe, self.folder)
         start = self.folder / START
         return learned_by(bundle.described(start)[0], start) if self.continues else ()
+
+    def note_learned(self) -> None:
+        """Note in the run's folder what its network learns from."""
+        note(self.folder, (*self.learned_before, self.clips(NETWORK_STAGE).source))
 
     def read_films(self) -> None:
         """Read somebody's own films now, and not when a stage first asks for clips. Raises BadData where none can be used."""
@@ -213,15 +217,17 @@ def train_stage(run: Run, stage: str) -> None:
     state = State.fresh(run.module(stage), settings)
     if path.is_file():
         state.restore(checkpoint.load(path))
-    if stage == NETWORK_STAGE:
-        note(run.folder, (*run.learned_before, run.clips(stage).source))
     if state.step >= settings.steps:
+        if stage == NETWORK_STAGE and not (run.folder / LEARNED).is_file():  # learned by a version that noted nothing
+            run.note_learned()
         return
     if settings.compile and stage == NETWORK_STAGE:
         _check_compiler(run.recipe.name)
         # What it is called by, in place: the names of its weights stay. Once for each shape, of which there are few: one
         # program for all would be slower.
         run.system.diffusion.net.compile(dynamic=False)
+    if stage == NETWORK_STAGE:
+        run.note_learned()
     task, measured = run.task(stage), run.measured(stage, state)
     started, first = time.monotonic(), state.step
     about = {"stage": stage, "recipe": run.recipe.name}
