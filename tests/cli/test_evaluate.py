@@ -182,6 +182,12 @@ def test_the_command_knows_the_splits_without_torch() -> None:
     assert get_args(Split) == SPLITS
 
 
+def test_the_probe_of_a_model_that_ships_is_had_by_its_name(vitascope: Run, model: Path) -> None:
+    told = vitascope("evaluate", "--model", model, "--probe", "storybook", *QUICK)
+    assert (told.code, told.files) == (2, [])  # it is there, and looks at films of another shape
+    assert "160x96" in told.err[-1] or "17 frames" in told.err[-1]
+
+
 def test_two_models_side_by_side(vitascope: Run, model: Path, tmp_path: Path) -> None:
     other = make_bundle(tmp_path / "earlier", seed=1)
     command = ("evaluate", "--model", model, "--against", other, *QUICK)

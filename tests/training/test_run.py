@@ -190,6 +190,14 @@ def test_stages_one_by_one_are_the_stages_together(recipe: str, unbroken: Path, 
     assert hashes(tmp_path) == hashes(unbroken)
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard, also where these tests run behind nohup or in a script's background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Clock:
     """A clock that jumps ahead when told."""
 
@@ -202,6 +210,7 @@ class Clock:
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "minutes"])
+@pytest.mark.usefixtures("heard")
 def test_a_run_that_is_stopped_saves_and_goes_on_to_the_same_weights(
     recipe: str, unbroken: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +262,7 @@ def test_a_bundle_is_no_folder_for_a_run(unbroken: Path, recipe: str, tmp_path: 
     bundle.load(mine)
 
 
+@pytest.mark.usefixtures("heard")
 def test_a_second_interrupt_does_not_wait_for_the_step(recipe: str, tmp_path: Path) -> None:
     def twice(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)

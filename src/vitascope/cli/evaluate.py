@@ -16,6 +16,7 @@ from vitascope.cli.progress import Told, telling
 from vitascope.cli.tables import show, show_curves
 from vitascope.errors import BadData, BadMedia, BadModel, nearest
 from vitascope.media import filmstrip, sheet, write
+from vitascope.shipped import shipped
 from vitascope.shot import Shot
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ class Command:
     shift: Real = None
     """How far the steps lean towards noise."""
     probe: Folder = None
-    """The probe's folder; one that is not there is trained and kept there. The model's own if not given."""
+    """The probe's folder, or the name of a model that ships, for that one's; a folder that is not there is made, and the probe
+    trained. The model's own if not given."""
     probe_steps: Whole = None
     """How long a probe is trained, if one has to be."""
     out: Folder = None
@@ -154,7 +156,7 @@ def run(command: Command) -> None:
         for each in (engine, other):
             if each is not None:
                 each.prepare(Shot.model_validate({"prompt": "a film", **asked.like}))
-        folder = Path(command.probe) if command.probe is not None else None
+        folder = _probe_of(command.probe) if command.probe is not None else None
         probe = probe_for(engine, folder, steps=steps, watch=told.step)
         if names:
             curves = _measured_curves(engine, probe, asked, told, command.force)
@@ -221,6 +223,12 @@ def _measured(
         _put(asked.out / RESULTS, result.json())
         _put_page(asked.out, result, second, curves)
     return (result,) if second is None else (result, second)
+
+
+def _probe_of(place: str) -> Path:
+    """The folder of a probe: that of a model that ships, by its name, or one by its path."""
+    ships = shipped().get(place)
+    return ships / "probe" if ships else Path(place)
 
 
 @contextmanager
