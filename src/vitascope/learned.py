@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from vitascope.bundle import LEARNED
 from vitascope.data.clips import Source
 from vitascope.data.own import OwnSource
+from vitascope.data.rendering import look
 from vitascope.errors import BadModel, BadRun
 from vitascope.recipe import Recipe
+from vitascope.storybook.worlds import world_of
 
 Learned = Source | OwnSource
 """Clips of the storybook, which can be drawn again, or of somebody's own films, which have to be given again."""
@@ -35,11 +37,19 @@ def learned_by(recipe: Recipe, folder: Path | None) -> tuple[Learned, ...]:
     if path is None or not path.is_file():
         return (rendered_for(recipe),)
     try:
-        return tuple(_LIST.validate_json(path.read_bytes()))
-    except (OSError, ValidationError) as error:
+        found = tuple(_LIST.validate_json(path.read_bytes()))
+        for source in found:
+            world_of(source.world if isinstance(source, Source) else recipe.world)
+        return found
+    except (OSError, ValueError) as error:  # pydantic's is one
         raise BadModel(
             f"{path}: it does not tell what a model was learned from; delete it, to go by the recipe alone."
         ) from error
+
+
+def redrawn(learned: Sequence[Learned]) -> bool:
+    """Whether the storybook draws otherwise now than when clips of it were learned from, as far as that was noted."""
+    return any(isinstance(each, Source) and each.look not in ("", look(each.world)) for each in learned)
 
 
 def rendered_for(recipe: Recipe) -> Source:

@@ -182,6 +182,25 @@ def test_the_command_knows_the_splits_without_torch() -> None:
     assert get_args(Split) == SPLITS
 
 
+@pytest.mark.parametrize(
+    ("change", "code", "says"),
+    [
+        ({"look": "0123456789abcdef"}, 0, "draws otherwise than when toy learned from it"),
+        ({"world": "flat"}, 2, "does not tell what a model was learned from"),
+        ({"seed": "x"}, 2, "does not tell what a model was learned from"),
+    ],
+)
+def test_what_a_model_learned_from_is_looked_at(
+    vitascope: Run, model: Path, change: dict[str, Any], code: int, says: str
+) -> None:
+    shutil.copytree(model, "mine")
+    source = {"seed": 0, "count": 2, "frames": 5, "height": 32, "width": 48, "world": "first"}
+    Path("mine/learned.json").write_text(json.dumps([source | change]))
+    told = vitascope("evaluate", "--model", "mine", *QUICK)
+    assert told.code == code
+    assert says in "".join(told.err)
+
+
 def test_the_probe_of_a_model_that_ships_is_had_by_its_name(vitascope: Run, model: Path) -> None:
     told = vitascope("evaluate", "--model", model, "--probe", "storybook", *QUICK)
     assert (told.code, told.files) == (2, [])  # it is there, and looks at films of another shape

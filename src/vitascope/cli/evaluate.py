@@ -241,9 +241,12 @@ def cut_clips(films: Listing | None, engine: Engine, told: Told) -> Iterator[Own
     """
     from vitascope.data.own import own_clips
     from vitascope.evaluation.report import strangers
+    from vitascope.learned import learned_by, redrawn
     from vitascope.training.stages import measure_of
 
     name, unseen = engine.recipe.name, strangers(engine)
+    if redrawn(learned_by(engine.recipe, engine.folder)):
+        told.warn(f"the storybook draws otherwise than when {name} learned from it, so that copies may be missed")
     with TemporaryDirectory() as place:
         own = None
         if films is not None:
