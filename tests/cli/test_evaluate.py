@@ -65,6 +65,20 @@ def test_a_table_for_a_person_and_files_for_later(vitascope: Run, model: Path) -
     ]
 
 
+def test_films_that_begin_with_the_pictures_of_true_ones(vitascope: Run, model: Path) -> None:
+    command = ("evaluate", "--model", model, "--first", *(each for each in QUICK if each not in ("--seeds", "2")))
+    told = vitascope(*command, "--out", "figures")
+    assert told.code == 0
+    assert "3 films of withheld combinations, each begun with the first picture of its true film, 1 steps" in told.out
+    assert " first picture " in told.out
+    assert "each begun with the first picture" in Path("figures/page.html").read_text()
+    result = Result.parse(Path("figures/results.json").read_text())
+    assert result.first is not None
+    assert result.first.films == 3
+    assert result.diversity is None
+    assert len({one["shot"]["image"] for one in record_of("figures/films.png")["sheet"]}) == 3
+
+
 def test_json_is_the_same_result_every_time(vitascope: Run, model: Path) -> None:
     command = ("evaluate", "--model", model, "--split", "seen", "--json", *QUICK)
     told, again = vitascope(*command), vitascope(*command)
@@ -129,6 +143,9 @@ def test_curves_that_cannot_be_read_are_told(vitascope: Run, model: Path) -> Non
         (("--curves", "xyzzy"), "there are guidance, steps"),
         (("--curves", "all", "--films", "0"), "a whole number from 1"),
         (("--curves", "all", "--prompts", "8"), "leave one of the two out"),
+        (("--first", "--seeds", "3"), "of films of words alone; leave one of the two out"),
+        (("--first", "--data", "mine"), "captions alone ask for; leave one of the two out"),
+        (("--first", "--curves", "all"), "curves are of films of words alone; leave one of the two out"),
         (("--curves", "all", "--against", "other"), "leave one of the two out"),
         (("--against", "nothing"), "no model has this name"),
         (("--steps", "0"), "steps"),
@@ -142,7 +159,7 @@ def test_curves_that_cannot_be_read_are_told(vitascope: Run, model: Path) -> Non
         (("--probe", "narrow"), "trained on 9 frames of 48x32 and this model makes 5"),
     ],
 )
-def test_what_is_wrong_is_told_in_a_sentence(vitascope: Run, model: Path, wrong: tuple[str, str], why: str) -> None:
+def test_what_is_wrong_is_told_in_a_sentence(vitascope: Run, model: Path, wrong: tuple[str, ...], why: str) -> None:
     Path("taken").write_text("mine")
     make_probe(Path("narrow"), frames=9)
     told = vitascope("evaluate", "--model", model, *wrong)

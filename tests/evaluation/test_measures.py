@@ -20,7 +20,8 @@ from vitascope.evaluation.continuity import continuity
 from vitascope.evaluation.curves import measured
 from vitascope.evaluation.distribution import Likeness, distribution, features
 from vitascope.evaluation.fidelity import SAME, fidelity, psnr, reconstructed
-from vitascope.evaluation.films import generated, prepared, show
+from vitascope.evaluation.films import ROWS, generated, prepared, show
+from vitascope.evaluation.first import Onset, first, onset
 from vitascope.evaluation.laws import laws
 from vitascope.evaluation.probe import Probe, ProbeConfig, Schooling
 from vitascope.evaluation.report import Result, evaluate
@@ -31,8 +32,9 @@ from vitascope.evaluation.share import Share
 from vitascope.evaluation.steering import CURVES, SOLVERS, STEPS
 from vitascope.physics.solvers import Step
 from vitascope.recipe import ClipShape, Recipe
-from vitascope.shot import Shot
+from vitascope.shot import Given, Shot
 from vitascope.storybook import ATTRIBUTES, plain, withheld
+from vitascope.system import Guides, hashes
 from vitascope.training.beginning import complete, fresh
 
 VIDEO = ClipShape(frames=5, height=16, width=32, fps=8)
@@ -97,12 +99,12 @@ class Oracle(Probe):
             ProbeConfig(VIDEO.frames, VIDEO.height, VIDEO.width, look=(4, 4, 8), motion=(4, 4, 8), maps=2, hidden=4)
         )
         shown = scenes(count)
-        self.known = {f.numpy().tobytes(): s for f, s in zip(truth(count), shown)}
+        self.shows = {f.numpy().tobytes(): s for f, s in zip(truth(count), shown)}
         accuracy = dict.fromkeys(ATTRIBUTES, 0.99) | dict(accuracy or {})
         self.schooling = Schooling(0, 1, 1, 1000, accuracy, accuracy)
 
     def read(self, films: Tensor, rows: int = 16) -> list[dict[str, str]]:
-        found = [self.known.get(film.numpy().tobytes()) for film in films]
+        found = [self.shows.get(film.numpy().tobytes()) for film in films]
         return [{name: getattr(s, name) if s else values[0] for name, values in ATTRIBUTES.items()} for s in found]
 
 
@@ -121,7 +123,8 @@ class Perfect:
     def prepare(self, shot: Shot) -> Shot:
         return shot.filled(VIDEO.model_dump() | {"steps": 4, "guidance": 1.0, "solver": "euler", "shift": 1.0})
 
-    def sample(self, *shots: Shot) -> Iterator[Step]:
+    def sample(self, *shots: Shot, guides: Guides | None = None) -> Iterator[Step]:
+        assert guides is None
         self.prompts += [shot.prompt for shot in shots]
         x = self.films[[shot.seed for shot in shots if shot.seed is not None]] + self.spoil
         yield Step(3, 0.0, x, x)
@@ -249,6 +252,44 @@ def test_films_of_other_scenes_reach_chance() -> None:
         assert low - 0.05 < row.chance < high + 0.05, row.attribute
         assert row.generated.value < 0.6
     assert measured.whole.value < 0.05
+
+
+def test_films_begin_with_the_pictures_of_their_own_true_films(engine: Engine) -> None:
+    with pytest.raises(BadShot, match="not trained to begin with a picture"):
+        show(engine, scenes(1), begun=True)
+    asked = scenes(ROWS + 2)
+    begins = TABLE | {"stages": TABLE["stages"] | {"diffusion": STAGE | {"first": 0.5}}}
+    engine = Engine(fresh(complete(Recipe.of(begins))).settle(autocast=False))
+    shown = show(engine, asked, begun=True)
+    pictures = real(VIDEO, asked)[:, 0]
+    assert [shot.image for shot in shown.shots] == [hashes(Given(image=picture))["image"] for picture in pictures]
+    # The first picture of a film is what the codec leaves of that of its own scene, whatever the network says.
+    assert (shown.made[:, 0].int() - shown.codec[:, 0].int()).abs().max() <= 1
+    apart = (shown.made[1:, 0].int() - shown.codec[:-1, 0].int()).abs().flatten(1).amax(1)
+    assert (apart > 1).all()
+    words = show(engine, asked)
+    assert torch.equal(words.real, shown.real)
+    assert all(shot.image is None for shot in words.shots)
+    assert first(words) is None
+    measured = first(shown)
+    assert measured is not None
+    assert measured.films == ROWS + 2
+    assert measured.made.kept == pytest.approx(measured.codec.kept, abs=0.1)
+    assert measured.real.kept is None
+
+
+def test_a_film_that_leaves_its_picture_jumps() -> None:
+    even = torch.arange(0, 60, 10, dtype=torch.uint8).view(1, 6, 1, 1, 1).expand(2, 6, 4, 4, 3).contiguous()
+    assert onset(even, even) == Onset(None, 1.0)
+    off = even.clone()
+    off[:, 1:] += 30
+    assert onset(off, even) == Onset(None, 4.0)
+    brighter = onset(even + 1, even)
+    assert brighter.kept == pytest.approx(20 * math.log10(255))
+    assert brighter.jump == 1.0
+    still = even[:, :1].expand(2, 6, 4, 4, 3)
+    assert onset(still, even).jump is None
+    assert onset(even[:, :2], even[:, :2]).jump is None, "there is no later change"
 
 
 def test_a_few_wrong_films_are_counted_where_they_are_wrong() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from vitascope.evaluation.lessons import (
     Lessons,
     degraded,
     examine,
+    fit_heads,
     mirrored,
     missing,
     rendered,
@@ -60,6 +63,33 @@ def test_it_learns(taught: tuple[Probe, list[float]]) -> None:
     # guessing the most frequent value reads 1/6 of the places and under 2/5 of the lights (night is always in the night sky)
     assert probe.schooling.accuracy["place"] > 0.45
     assert probe.schooling.accuracy["light"] > 0.6
+
+
+def test_heads_that_are_off_are_fitted_and_those_that_are_best_stay(taught: tuple[Probe, list[float]]) -> None:
+    probe = copy.deepcopy(taught[0])
+    lessons = Lessons(TINY, 11, 24, shown=1)
+    further = [lessons.batch(step) for step in range(8)]
+    examined = examine(probe, 98, 96)[0]
+    with torch.no_grad():
+        cast(nn.Linear, probe.heads["light"]).weight.mul_(-1)  # as wrong as can be
+    off = examine(probe, 98, 96)[0]
+    before = {name: value.clone() for name, value in probe.state_dict().items()}
+    fit_heads(probe, further)
+    after = examine(probe, 98, 96)[0]
+    assert off["light"] < 0.5 < examined["light"] - 0.1 < after["light"]
+    moved = {name for name, value in probe.state_dict().items() if not torch.equal(value, before[name])}
+    assert {"heads.light.weight", "heads.light.bias"} <= moved
+    assert all(name.startswith("heads.") for name in moved)  # neither what it looks with nor its running means
+    fit_heads(probe, further)
+    again = copy.deepcopy(probe.state_dict())
+    fit_heads(probe, further)  # what nothing beats on the fifth that is kept back stays as it is
+    assert all(torch.equal(value, again[name]) for name, value in probe.state_dict().items())
+
+
+def test_without_further_lessons_no_head_is_fitted(taught: tuple[Probe, list[float]]) -> None:
+    probe = copy.deepcopy(taught[0])
+    fit_heads(probe, [])
+    assert all(torch.equal(a, b) for a, b in zip(probe.state_dict().values(), taught[0].state_dict().values()))
 
 
 def test_its_accuracy_is_of_what_it_reads(taught: tuple[Probe, list[float]]) -> None:

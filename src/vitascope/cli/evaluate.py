@@ -80,6 +80,8 @@ class Command:
     data: Folder = None
     """The folder of films that the model was trained on, if it was trained on somebody's own: copies are looked for among those,
     in films that their captions ask for."""
+    first: Flag = False
+    """Give each film the first picture of its scene's true one, as generate --image does, and measure what it makes of it."""
     curves: Text = None
     """Measure steering curves instead: all, or some of guidance, steps, length, order, contradiction, complexity and
     negative, with commas between. With --out it goes on where it was stopped."""
@@ -120,6 +122,7 @@ class _Asked:
     moving: int
     training: int | None
     data: Listing | None
+    first: bool
     curves: tuple[str, ...]
     films: int
     like: dict[str, Any]
@@ -140,6 +143,7 @@ def run(command: Command) -> None:
         moving=whole("--moving", command.moving, 12, 10_000),
         training=None if command.training is None else whole("--training", command.training, 12_000, 10_000_000),
         data=listing(named_folder("--data", command.data)).ensure_films() if command.data is not None else None,
+        first=command.first,
         curves=names,
         films=whole("--films", command.films, 16, 10_000),
         like=shared(command),
@@ -148,6 +152,7 @@ def run(command: Command) -> None:
     from vitascope.engine import Engine
     from vitascope.evaluation import probe_for
     from vitascope.evaluation.lessons import STEPS
+    from vitascope.system import ensure_taken
 
     steps = whole("--probe-steps", command.probe_steps, STEPS, 1_000_000)
     with telling() as told:
@@ -156,6 +161,7 @@ def run(command: Command) -> None:
         for each in (engine, other):
             if each is not None:
                 each.prepare(Shot.model_validate({"prompt": "a film", **asked.like}))
+                ensure_taken(each.system.name, each.system.takes, ("image",) if asked.first else ())
         folder = _probe_of(command.probe) if command.probe is not None else None
         probe = probe_for(engine, folder, steps=steps, watch=told.step)
         if names:
@@ -200,6 +206,7 @@ def _measured(
         "seeds": asked.seeds,
         "moving": asked.moving,
         "searched": asked.training,
+        "begun": asked.first,
     }
     curves = _kept(asked.out, engine, (POINTS,))[2] if asked.out is not None else None
     with cut_clips(asked.data, engine, told) as own:
@@ -330,6 +337,13 @@ def _fit_together(command: Command) -> None:
         raise BadCommand(
             "--data and --against: copies of one's films are looked for in one model; measure the two apart."
         )
+    for name, why in (
+        ("data", "copies are looked for in films that captions alone ask for"),
+        ("seeds", "how films of one prompt differ is measured of films of words alone"),
+        ("curves", "curves are of films of words alone"),
+    ):
+        if command.first and getattr(command, name) is not None:
+            raise BadCommand(f"--first and --{name}: {why}; leave one of the two out.")
     if command.curves is None:
         if command.films is not None:
             raise BadCommand("--films without --curves: only curves have points; give --prompts, or --curves all.")

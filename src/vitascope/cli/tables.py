@@ -90,8 +90,9 @@ def _console() -> Console:
 
 def _what(result: Result) -> str:
     walk, shown = result.walk, result.adherence
+    begun = ", each begun with the first picture of its true film" if result.first else ""
     return (
-        f"{result.model} {result.weights}: {len(shown.films)} films of {shown.split} combinations, {walk['steps']} steps of "
+        f"{result.model} {result.weights}: {len(shown.films)} films of {shown.split} combinations{begun}, {walk['steps']} steps of "
         f"{walk['solver']}, guidance {walk['guidance']}, shift {walk['shift']}"
     )
 

@@ -62,7 +62,15 @@ def figures(result: Result) -> list[Figure]:
     ]
     rows.append(Figure("codec", "signal to noise", result.fidelity.psnr, unit="dB"))
     rows.append(Figure("text tower", "clips found", result.retrieval.video.top1, unit="%"))
-    return [*rows, *_continuity(result), *_distribution(result), *_memory(result), *_laws(result)]
+    return [*rows, *_first(result), *_continuity(result), *_distribution(result), *_memory(result), *_laws(result)]
+
+
+def _first(result: Result) -> Iterator[Figure]:
+    told = result.first
+    if told is None:
+        return
+    yield Figure("first picture", "kept", told.made.kept, told.codec.kept, unit="dB")
+    yield Figure("first picture", "jump after it", told.made.jump, told.codec.jump, told.real.jump, better="as true")
 
 
 def _continuity(result: Result) -> Iterator[Figure]:

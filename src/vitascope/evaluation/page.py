@@ -77,7 +77,8 @@ def _what(told: Result | Curves, against: Result | None) -> str:
     way = f"{walk['steps']} steps of {walk['solver']}, guidance {walk['guidance']}, shift {walk['shift']}"
     first = f"Weights <code>{escape(told.weights or 'not saved')}</code>; {escape(way)}."
     if isinstance(told, Result):
-        first += f" {len(told.adherence.films)} films of {told.adherence.split} combinations."
+        begun = ", each begun with the first picture of its true film" if told.first else ""
+        first += f" {len(told.adherence.films)} films of {told.adherence.split} combinations{begun}."
     if against is not None:
         first += f" Beside: {escape(against.model)}, weights <code>{escape(against.weights or 'not saved')}</code>."
     return first

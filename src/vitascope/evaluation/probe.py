@@ -110,9 +110,13 @@ class Probe(nn.Module):
 
     def shown(self, video: Tensor) -> tuple[dict[str, Tensor], tuple[Seen, Seen]]:
         """The logits, and what either stream saw."""
-        learned, seen = self.learned(video)
-        known = torch.cat((learned, scenery(video).to(learned.dtype)), 1)
+        known, seen = self.known(video)
         return {name: head(known).float() for name, head in self.heads.items()}, seen
+
+    def known(self, video: Tensor) -> tuple[Tensor, tuple[Seen, Seen]]:
+        """All that the heads know of a video, [b n], and what either stream saw."""
+        learned, seen = self.learned(video)
+        return torch.cat((learned, scenery(video).to(learned.dtype)), 1), seen
 
     def learned(self, video: Tensor) -> tuple[Tensor, tuple[Seen, Seen]]:
         """What the heads know of a video, [b hidden], but for how far the scenery went, which is measured; and what either

@@ -25,6 +25,7 @@ from vitascope.evaluation.continuity import Continuity, continuity
 from vitascope.evaluation.distribution import Distribution, Diversity, distribution, diversity, features
 from vitascope.evaluation.fidelity import Fidelity, fidelity
 from vitascope.evaluation.films import Keep, generated, joined, prepared, show
+from vitascope.evaluation.first import First, first
 from vitascope.evaluation.laws import Laws, lawful_scenes, laws
 from vitascope.evaluation.lessons import STEPS, train_probe
 from vitascope.evaluation.memory import Cut, Drawn, Memory, Pair, Shelf, Together, memory
@@ -63,6 +64,8 @@ class Result:
     memory: Memory | None
     """None where no clip that it was learned from was at hand."""
     laws: Laws
+    first: First | None = None
+    """None where films were made of words alone."""
 
     def json(self) -> str:
         """As JSON text."""
@@ -96,6 +99,7 @@ def evaluate(
     moving: int = 12,
     searched: int | None = None,
     own: Own | None = None,
+    begun: bool = False,
     watch: Watch | None = None,
     film: Keep | None = None,
     pair: KeepPair | None = None,
@@ -105,6 +109,9 @@ def evaluate(
     tower among `pool`; of the training clips all are searched, or the first `searched`, those that were learned last before
     the others. `own` are clips of the films that the model was trained on beside the storybook: then copies of those are looked
     for, in films that their captions ask for, beside those of the films that were held out, where there are any.
+
+    If `begun`, each film is given the first picture of its true one, and no diversity is measured: the world's own scenes of one
+    prompt do not begin alike.
 
     `like` are fields of a Shot that all films share; `film` is given every film of the prompts and `pair` the closest pairs
     of a film and a training clip.
@@ -118,7 +125,7 @@ def evaluate(
     _ensure_own(own and own.training, learned, engine.recipe.name)
     video, world = engine.recipe.video, engine.recipe.world
     asked = scenes(prompts, split, world=world)
-    shown = show(engine, asked, like, watch, film)
+    shown = show(engine, asked, like, watch, film, begun=begun)
     reference = features(probe, real(video, scenes(prompts, split, prompts, world)))
     more = lawful_scenes(moving, split, video, 2 * prompts, world)
     defaults = engine.defaults | dict(like or {})
@@ -139,11 +146,12 @@ def evaluate(
         adherence=adherence(shown, probe, split, watch),
         continuity=continuity(shown, probe, video, watch),
         distribution=distribution({name: features(probe, each) for name, each in shown.versions.items()}, reference),
-        diversity=diverse(engine, probe, asked[:SPOKEN], seeds, like, watch) if seeds > 1 else None,
+        diversity=diverse(engine, probe, asked[:SPOKEN], seeds, like, watch) if seeds > 1 and not begun else None,
         memory=remembered,
-        laws=laws(joined(shown, show(engine, more, like, watch)) if more else shown, video, watch),
+        laws=laws(joined(shown, show(engine, more, like, watch, begun=begun)) if more else shown, video, watch),
         fidelity=fidelity(engine, clips, watch=watch),
         retrieval=retrieval(engine, pool, watch=watch),
+        first=first(shown),
     )
     return rounded(result)
 
