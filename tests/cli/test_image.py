@@ -119,6 +119,22 @@ def test_a_photograph_of_any_size_is_read_whatever_its_name(tmp_path: Path, name
     assert float(seen[:, :150].float().mean()) < 80 < 180 < float(seen[:, 170:].float().mean())
 
 
+@pytest.mark.parametrize(("codec", "kind"), [("bmp", "bgr24"), ("tiff", "rgb24"), ("png", "rgb24"), ("apng", "rgb24")])
+def test_pictures_of_other_programs_are_read_to_the_pixel(tmp_path: Path, codec: str, kind: str) -> None:
+    import av
+    import numpy as np
+
+    pixels = np.random.default_rng(1).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    path = tmp_path / f"a.{codec}"
+    with av.open(str(path), "w", format="apng" if codec == "apng" else "image2") as out:
+        stream = out.add_stream(codec, rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, kind
+        for _ in range(3 if codec == "apng" else 1):  # of one that moves it is the first picture
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=kind)))
+        out.mux(stream.encode())
+    assert picture(path).tolist() == pixels.tolist()
+
+
 def jpeg(folder: Path, width: int = 32, height: int = 16) -> bytes:
     """A picture whose left half is dark, with some grain."""
     import av

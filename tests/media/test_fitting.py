@@ -298,6 +298,23 @@ def test_a_film_that_was_cut_off_is_noticed(tmp_path: Path, suffix: str, share: 
     assert "make the file again" in no_film(path)
 
 
+def test_a_png_that_moves_is_a_film_and_its_end_is_missed(tmp_path: Path) -> None:
+    path = tmp_path / "film.png"
+    with av.open(str(path), "w", format="apng") as container:
+        stream = container.add_stream("apng", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "rgb24"
+        for pixels in counted(10).numpy():
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert told(taken(path)[1]) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    whole = path.read_bytes()
+    last = whole.rindex(b"fcTL") - 4  # where the last picture's part begins: all before it are whole
+    for end in (len(whole) - 12, last, last - 40):
+        path.write_bytes(whole[:end])
+        assert "make the file again" in no_film(path)
+
+
 def test_bytes_flipped_in_the_middle_are_noticed(tmp_path: Path) -> None:
     path = Video(render([scene(1, 1)], frames=33, height=64, width=128)[0], 16.0).save(tmp_path / "film.mp4")
     data = bytearray(path.read_bytes())

@@ -16,7 +16,7 @@ import numpy as np
 
 from vitascope.errors import BadMedia
 from vitascope.media.frames import Name, fraction
-from vitascope.media.reading import is_whole, opened, rate_of
+from vitascope.media.reading import ENDS, is_whole, opened, rate_of
 from vitascope.media.tones import HLG, PQ, to_sdr
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class _Film:
 
     def check_whole(self) -> None:
         """Raise BadMedia where the file promises more than came out of it."""
-        if self.container.format.name == "gif":
+        if self.container.format.name in ENDS:
             whole = is_whole(self.path, self.container, self.stream, self.frames, float(self.end))
         else:
             promised = self.promised()

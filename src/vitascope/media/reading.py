@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LONGEST_NAME, LONGEST_PATH = 255, 4000  # what file systems take
-_DEMUXERS = "mov,matroska,avi,mpegts,gif,png_pipe,jpeg_pipe,webp_pipe"  # no playlist formats, which would open other files and addresses
+# No playlist formats, which would open other files and addresses.
+_DEMUXERS = "mov,matroska,avi,mpegts,gif,apng,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
+
+ENDS = {"gif": b";", "apng": b"IEND\xaeB`\x82"}
+"""Formats that say nothing of their length, but end in a mark of their own."""
 
 
 class Facts(NamedTuple):
@@ -139,8 +143,8 @@ def rate_of(container: av.container.InputContainer, stream: Any) -> float:
 
 def is_whole(path: Name, container: av.container.InputContainer, stream: Any, frames: int, end: float) -> bool:
     """Whether `frames` frames up to the time `end`, in seconds, are all that the file promises."""
-    if container.format.name == "gif":  # says nothing of its length, but ends in a mark of its own
-        return frames > 0 and Path(path).read_bytes()[-1:] == b";"
+    if container.format.name in ENDS:
+        return frames > 0 and Path(path).read_bytes().endswith(ENDS[container.format.name])
     alone = len(container.streams) == 1  # else the duration may be that of the sound
     missing = container.duration / 1e6 - end if alone and container.duration else 0.0
     return frames >= max(stream.frames, 1) and missing <= 1.5 / rate_of(container, stream)
