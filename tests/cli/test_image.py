@@ -127,7 +127,7 @@ def test_pictures_of_other_programs_are_read_to_the_pixel(tmp_path: Path, codec:
     pixels = np.random.default_rng(1).integers(0, 256, (48, 64, 3)).astype(np.uint8)
     path = tmp_path / f"a.{codec}"
     with av.open(str(path), "w", format="apng" if codec == "apng" else "image2") as out:
-        stream = out.add_stream(codec, rate=8)
+        stream: Any = out.add_stream(codec, rate=8)
         stream.width, stream.height, stream.pix_fmt = 64, 48, kind
         for _ in range(3 if codec == "apng" else 1):  # of one that moves it is the first picture
             out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=kind)))

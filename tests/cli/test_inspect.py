@@ -46,6 +46,18 @@ def test_a_film_without_a_record(vitascope: Run) -> None:
     assert "record: none\n" in vitascope("inspect", "a.webm").out
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
+def test_a_film_that_was_cut_off_is_told_to_be(vitascope: Run, suffix: str) -> None:
+    torch.manual_seed(0)
+    path = Video(torch.randint(0, 255, (17, 32, 64, 3), dtype=torch.uint8), 8.0).save(f"a{suffix}")
+    assert json.loads(vitascope("inspect", path, "--json").out)["whole"] is True
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    told = vitascope("inspect", path)
+    assert told.code == 0
+    assert "whole: false\n" in told.out
+
+
 def test_nothing_in_a_record_reaches_the_terminal_as_a_command(vitascope: Run) -> None:
     evil = {"shot": {"prompt": "\x1b[2J\x9b31m\u202e\r\nseed: 0"}, "\x1b]0;title\x07": [1, {"a": "\x1b"}]}
     Video(torch.zeros(1, 16, 16, 3, dtype=torch.uint8), 8.0, evil).save("a.png")

@@ -35,6 +35,8 @@ class Facts(NamedTuple):
     width: int
     height: int
     fps: float
+    whole: bool | None
+    """Whether all the frames are there that the file promises; None for a picture, which promises one."""
 
     @property
     def seconds(self) -> float:
@@ -48,10 +50,14 @@ def facts(path: Name) -> Facts:
         BadMedia: when the file is not a film.
     """
     with opened(path) as (container, stream):
-        frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+        packets = [packet for packet in container.demux(stream) if packet.size > 0]
+        frames, fps = stream.frames or len(packets), rate_of(container, stream)
+        ends = [float(p.pts * p.time_base) + 1 / fps for p in packets if p.pts is not None and p.time_base is not None]
+        alone = container.format.name.endswith("_pipe")
+        whole = None if alone else is_whole(path, container, stream, len(packets), max(ends, default=0.0))
         kinds = container.format.name.removesuffix("_pipe").split(",")
         kind = suffix if (suffix := Path(path).suffix[1:].lower()) in kinds else kinds[0]
-        return Facts(kind, stream.codec.name, frames, stream.width, stream.height, rate_of(container, stream))
+        return Facts(kind, stream.codec.name, frames, stream.width, stream.height, fps, whole)
 
 
 def record_of(path: Name) -> dict[str, Any]:
