@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -12,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 import vitascope as package
 from vitascope.cli import COMMANDS
 from vitascope.cli.progress import Told, telling
 from vitascope.cli.stopping import Stopped
+from vitascope.errors import BadRun
+from vitascope.training import run
 
 Run = Callable[..., Any]
 
@@ -106,6 +110,28 @@ def test_a_result_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "vitascope", "models", "--json"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
     assert done.returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 1),
+        (OSError(errno.EIO, "Input/output error"), 1),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), 1),
+        (OSError(errno.EACCES, "Permission denied"), 2),
+        (None, 2),
+    ],
+)
+def test_a_full_disk_is_a_failure_and_no_wrong_request(
+    vitascope: Run, monkeypatch: pytest.MonkeyPatch, cause: Exception | None, code: int
+) -> None:
+    def train_recipe(*_: Any, **__: Any) -> None:
+        raise BadRun("a: the checkpoint could not be written; free some space.") from cause
+
+    monkeypatch.setattr(run, "train_recipe", train_recipe)
+    told = vitascope("train", "storybook-mini", "--device", "cpu")
+    assert (told.code, told.out, len(told.err)) == (code, "", 1)
+    assert "free some space" in told.err[0]
 
 
 @pytest.mark.parametrize("closed", ["stdout", "stderr"])

@@ -8,6 +8,7 @@ is imported, so that help and refusals come at once, without torch.
 from __future__ import annotations
 
 import codecs
+import errno
 import importlib
 import io
 import os
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # here, so that a result that cannot be written is a failure
             return code
     except VitascopeError as error:
-        return _told(error, 2)
+        return _told(error, 1 if _by_disk(error) else 2)
     except BrokenPipeError:  # whoever read the result has seen enough
         _deafen(sys.stdout)
         return 141
@@ -109,6 +110,12 @@ def _ensure_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
+
+
+def _by_disk(error: VitascopeError) -> bool:
+    """Whether a full or broken disk was in the way, and nothing was wrong with the request."""
+    cause = error.__cause__  # safetensors tells of it in words alone
+    return getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or "No space left" in str(cause)
 
 
 def _ended_by(fault: BaseException) -> int | None:
