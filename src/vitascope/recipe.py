@@ -208,17 +208,17 @@ class Recipe(_Part):
             *self._crops(),
         ):
             if got % unit:
-                raise ValueError(f"{name} is a multiple of {unit}, which codec and network join to one; got {got}")
+                raise ValueError(f"{name} should be a multiple of {unit}, which codec and network join to one; got {got}")
         for name, got, other, wanted in (
             ("network.in_channels", network.in_channels, "codec.z", codec.z),
             ("network.out_channels", network.out_channels, "codec.z", codec.z),
             ("network.text_width", network.text_width, "what text.context gives", text.context_width),
         ):
             if got != wanted:
-                raise ValueError(f"{name} is {other}; got {got} and {wanted}")
+                raise ValueError(f"{name} should be {other}; got {got} and {wanted}")
         for name, stage in self._spanning():
             if max(stage.frames or (1,)) > video.frames:
-                raise ValueError(f"stages.{name}.frames is at most video.frames, {video.frames}; got {stage.frames}")
+                raise ValueError(f"stages.{name}.frames should be at most video.frames, {video.frames}; got {stage.frames}")
         if self.stages.diffusion.frames and network.patch[0] != 1:
             raise ValueError(
                 f"stages.diffusion.frames takes single frames of latents, and network.patch joins {network.patch[0]}; leave it out"
