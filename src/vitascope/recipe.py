@@ -208,7 +208,9 @@ class Recipe(_Part):
             *self._crops(),
         ):
             if got % unit:
-                raise ValueError(f"{name} should be a multiple of {unit}, which codec and network join to one; got {got}")
+                raise ValueError(
+                    f"{name} should be a multiple of {unit}, which codec and network join to one; got {got}"
+                )
         for name, got, other, wanted in (
             ("network.in_channels", network.in_channels, "codec.z", codec.z),
             ("network.out_channels", network.out_channels, "codec.z", codec.z),
@@ -218,7 +220,9 @@ class Recipe(_Part):
                 raise ValueError(f"{name} should be {other}; got {got} and {wanted}")
         for name, stage in self._spanning():
             if max(stage.frames or (1,)) > video.frames:
-                raise ValueError(f"stages.{name}.frames should be at most video.frames, {video.frames}; got {stage.frames}")
+                raise ValueError(
+                    f"stages.{name}.frames should be at most video.frames, {video.frames}; got {stage.frames}"
+                )
         if self.stages.diffusion.frames and network.patch[0] != 1:
             raise ValueError(
                 f"stages.diffusion.frames takes single frames of latents, and network.patch joins {network.patch[0]}; leave it out"
