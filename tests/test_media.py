@@ -28,6 +28,7 @@ from vitascope.media import (
     filmstrip,
     interpolate,
     interpolated,
+    is_complete,
     record_of,
     sheet,
     write,
@@ -80,7 +81,7 @@ def test_a_film_comes_back(tmp_path: Path, suffix: str, codec: str, least: float
     # A wrong matrix or range between RGB and YUV hides in an average, and shows in one saturated colour.
     assert (again.frames[0, 30, 30].int() - film.frames[0, 30, 30].int()).abs().max() < 12
     assert again.record == record_of(path) == RECORD
-    assert tuple(facts(path)) == (suffix[1:], codec, 17, 128, 64, 8.0, True)
+    assert tuple(facts(path)) == (suffix[1:], codec, 17, 128, 64, 8.0)
     assert os.listdir(tmp_path) == [path.name]
 
 
@@ -91,7 +92,7 @@ def test_a_picture_comes_back_exactly(tmp_path: Path) -> None:
     assert torch.equal(again.frames, picture)
     assert record_of(path) == RECORD
     assert facts(path)[:5] == ("png", "png", 1, 47, 33)
-    assert facts(path).whole is None
+    assert is_complete(path) is None
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif", ".png"])

@@ -118,6 +118,7 @@ def test_a_result_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
         (OSError(errno.ENOSPC, "No space left on device"), 1),
         (OSError(errno.EIO, "Input/output error"), 1),
         (SafetensorError("I/O error: No space left on device (os error 28)"), 1),
+        (SafetensorError("I/O error: Disk quota exceeded (os error 122)"), 1),
         (OSError(errno.EACCES, "Permission denied"), 2),
         (None, 2),
     ],

@@ -79,6 +79,17 @@ def test_films_that_begin_with_the_pictures_of_true_ones(vitascope: Run, model: 
     assert len({one["shot"]["image"] for one in record_of("figures/films.png")["sheet"]}) == 3
 
 
+def test_a_model_that_cannot_begin_with_a_picture_is_refused(vitascope: Run, model: Path) -> None:
+    recipe = json.loads((model / "recipe.json").read_text())
+    recipe["stages"]["diffusion"]["first"] = 0.0
+    shutil.copytree(model, "words")
+    (Path("words") / "recipe.json").write_text(json.dumps(recipe))
+    told = vitascope("evaluate", "--model", "words", "--first", "--prompts", "1", "--steps", "1", "--device", "cpu")
+    assert (told.code, told.out) == (2, "")
+    assert "--first: " in told.err[-1]
+    assert "was not trained to begin with a picture" in told.err[-1]
+
+
 def test_json_is_the_same_result_every_time(vitascope: Run, model: Path) -> None:
     command = ("evaluate", "--model", model, "--split", "seen", "--json", *QUICK)
     told, again = vitascope(*command), vitascope(*command)

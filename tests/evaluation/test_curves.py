@@ -56,6 +56,7 @@ from vitascope.physics.solvers import Step
 from vitascope.recipe import ClipShape
 from vitascope.shot import Shot
 from vitascope.storybook import ATTRIBUTES, WORLDS, Scene, plain, scene
+from vitascope.system import Guides
 
 VIDEO = ClipShape(frames=5, height=16, width=32, fps=8)
 NAMES = list(ATTRIBUTES)
@@ -91,7 +92,8 @@ class Maker:
     def prepare(self, shot: Shot) -> Shot:
         return shot.filled(VIDEO.model_dump() | self.defaults)
 
-    def sample(self, *shots: Shot) -> Iterator[Step]:
+    def sample(self, *shots: Shot, guides: Guides | None = None) -> Iterator[Step]:
+        assert guides is None
         self.made += len(shots)
         assert len({(shot.guidance, shot.steps, shot.solver) for shot in shots}) == 1
         x = self.films[[shot.seed for shot in shots if shot.seed is not None]]

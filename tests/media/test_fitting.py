@@ -14,7 +14,7 @@ import torch
 from av.stream import Disposition
 
 from vitascope.errors import BadMedia
-from vitascope.media import Video, fitting
+from vitascope.media import Video, fitting, is_complete
 from vitascope.media.fitting import Measure, Seen, cut
 from vitascope.media.tones import HLG, PQ, nits, to_sdr
 from vitascope.storybook import render, scene
@@ -282,9 +282,11 @@ def test_a_film_may_have_sound_that_goes_on_and_is_still_seen_to_be_cut_off(
 ) -> None:
     path = with_sound(tmp_path / f"film{suffix}", 40, seconds)
     assert len(taken(path)[1]) == 8
+    assert is_complete(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * 0.6)])
     assert "make the file again" in no_film(path)
+    assert is_complete(path) is False
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
@@ -293,9 +295,33 @@ def test_a_film_that_was_cut_off_is_noticed(tmp_path: Path, suffix: str, share: 
     torch.manual_seed(0)
     noise = torch.randint(0, 255, (40, 32, 64, 3), dtype=torch.uint8)
     path = Video(noise, 8.0).save(tmp_path / f"film{suffix}")
+    assert is_complete(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     assert "make the file again" in no_film(path)
+    assert is_complete(path) is False
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".avi"])
+def test_packets_tell_whether_a_film_is_whole(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"film{suffix}"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        for pixels in counted(40).numpy():
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert is_complete(path)
+    whole = path.read_bytes()
+    for end in (len(whole) * 9 // 10, len(whole) * 7 // 10):
+        path.write_bytes(whole[:end])
+        assert is_complete(path) is False
+
+
+def test_a_film_whose_last_picture_is_held_is_whole(tmp_path: Path) -> None:
+    path = timed(tmp_path / "film.mp4", [*(Fraction(n, 25) for n in range(100)), Fraction(9)])
+    assert is_complete(path)
 
 
 def test_a_png_that_moves_is_a_film_and_its_end_is_missed(tmp_path: Path) -> None:
@@ -309,6 +335,8 @@ def test_a_png_that_moves_is_a_film_and_its_end_is_missed(tmp_path: Path) -> Non
         container.mux(stream.encode(None))
     assert told(taken(path)[1]) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
     whole = path.read_bytes()
+    path.write_bytes(whole + b"\n")  # what comes behind the end is nobody's
+    assert len(taken(path)[1]) == 2
     last = whole.rindex(b"fcTL") - 4  # where the last picture's part begins: all before it are whole
     for end in (len(whole) - 12, last, last - 40):
         path.write_bytes(whole[:end])

@@ -114,8 +114,9 @@ def _ensure_streams() -> None:
 
 def _by_disk(error: VitascopeError) -> bool:
     """Whether a full or broken disk was in the way, and nothing was wrong with the request."""
-    cause = error.__cause__  # safetensors tells of it in words alone
-    return getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or "No space left" in str(cause)
+    cause, numbers = error.__cause__, (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+    in_words = any(f"(os error {number})" in str(cause) for number in numbers)  # as safetensors tells of it
+    return in_words or getattr(cause, "errno", None) in numbers
 
 
 def _ended_by(fault: BaseException) -> int | None:

@@ -72,7 +72,8 @@ class Command:
     split: Text = None
     """withheld: combinations that were kept out of all training; seen: others. withheld if not given."""
     seeds: Whole = None
-    """How many films more are made of each of four prompts, to see how they differ; 16 if not given, 1 for none."""
+    """How many films more are made of each of four prompts, to see how they differ; 16 if not given, 1 for none;
+    with --first none are."""
     moving: Whole = None
     """How many films more are made for each law of motion that they are to obey; 12 if not given."""
     training: Whole = None
@@ -152,7 +153,6 @@ def run(command: Command) -> None:
     from vitascope.engine import Engine
     from vitascope.evaluation import probe_for
     from vitascope.evaluation.lessons import STEPS
-    from vitascope.system import ensure_taken
 
     steps = whole("--probe-steps", command.probe_steps, STEPS, 1_000_000)
     with telling() as told:
@@ -161,7 +161,11 @@ def run(command: Command) -> None:
         for each in (engine, other):
             if each is not None:
                 each.prepare(Shot.model_validate({"prompt": "a film", **asked.like}))
-                ensure_taken(each.system.name, each.system.takes, ("image",) if asked.first else ())
+                if asked.first and "image" not in each.system.takes:
+                    raise BadCommand(
+                        f"--first: {each.system.name} was not trained to begin with a picture; leave it out, or take a model "
+                        "that was."
+                    )
         folder = _probe_of(command.probe) if command.probe is not None else None
         probe = probe_for(engine, folder, steps=steps, watch=told.step)
         if names:

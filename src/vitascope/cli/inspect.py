@@ -15,7 +15,7 @@ from vitascope.cli.bundles import look, weights
 from vitascope.cli.flags import Flag, word
 from vitascope.cli.models import hashes, printable
 from vitascope.cli.progress import telling
-from vitascope.media import facts, local_path, read_record
+from vitascope.media import facts, is_complete, local_path, read_record
 from vitascope.shipped import shipped
 
 WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf", ".index.json", "model_index.json")
@@ -73,7 +73,8 @@ def told(path: Path, hashes: Callable[[Path], str] = known_so_far) -> dict[str, 
 
         return labels.told(path, hashes)
     film = facts(path)
-    return {"kind": "film", **film._asdict(), "seconds": round(film.seconds, 3), "record": read_record(path)}
+    about = {**film._asdict(), "seconds": round(film.seconds, 3), "whole": is_complete(path)}
+    return {"kind": "film", **about, "record": read_record(path)}
 
 
 def _holds_weights(path: Path) -> bool:

@@ -22,7 +22,7 @@ from vitascope.errors import BadData, VitascopeError
 from vitascope.media import local_path
 from vitascope.shot import Shot
 
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif")
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".apng")
 """What films are called."""
 OTHER_FILMS = (".flv", ".wmv", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".ogv", ".3gp", ".vob")
 """What films are called that are not read, and that are told of."""

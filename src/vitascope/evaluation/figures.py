@@ -69,7 +69,7 @@ def _first(result: Result) -> Iterator[Figure]:
     told = result.first
     if told is None:
         return
-    yield Figure("first picture", "kept", told.made.kept, told.codec.kept, unit="dB")
+    yield Figure("first picture", "kept", told.made.kept, told.codec.kept, unit="dB", better="as true")
     yield Figure("first picture", "jump after it", told.made.jump, told.codec.jump, told.real.jump, better="as true")
 
 

@@ -22,7 +22,7 @@ class Onset:
     """How near their first pictures are to those that were given, in dB; None where they are the same."""
     jump: float | None
     """How much changes from the first picture to the second, beside the mean of the next changes: 1 where a film goes on as it
-    begins, more where it leaves the picture that it was given. None where nothing ever changes."""
+    begins, more where it leaves the picture that it was given. None where nothing changes later."""
 
 
 @dataclass(frozen=True)

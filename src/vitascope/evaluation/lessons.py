@@ -209,7 +209,10 @@ def train_probe(
             watch("training the probe", report.step, steps)
         if log:
             log(report.step, report.loss, report.figures)
-    fit_heads(probe, map(lessons.batch, range(steps, steps + steps // FURTHER)))
+    further = Lessons(
+        config, key(seed, "probe heads"), batch, shown=1
+    )  # or what heads are tried on would be seen before
+    fit_heads(probe, map(further.batch, range(steps // FURTHER)))
     probe.slim().eval()
     accuracy, worse = examine(probe, key(seed, "probe examination"), held_out, watch)
     probe.schooling = Schooling(seed, steps, batch, held_out, accuracy, worse)

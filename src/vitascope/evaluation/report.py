@@ -60,7 +60,7 @@ class Result:
     continuity: Continuity
     distribution: Distribution
     diversity: Diversity | None
-    """None where there is one film of each prompt."""
+    """None where there is one film of each prompt, or where films begin with a picture."""
     memory: Memory | None
     """None where no clip that it was learned from was at hand."""
     laws: Laws

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from vitascope.media.motion import interpolate, interpolated, interpolation
 from vitascope.media.pictures import fitted, picture
-from vitascope.media.reading import Facts, facts, local_path, read_record, record_of
+from vitascope.media.reading import Facts, facts, is_complete, local_path, read_record, record_of
 from vitascope.media.sheets import filmstrip, sheet
 from vitascope.media.video import Video
 from vitascope.media.writing import SUFFIXES, check_output, write
@@ -25,6 +25,7 @@ __all__ = [
     "interpolate",
     "interpolated",
     "interpolation",
+    "is_complete",
     "local_path",
     "picture",
     "read_record",

@@ -21,7 +21,7 @@ from vitascope.media.reading import Facts, facts, local_path
 if TYPE_CHECKING:
     from torch import Tensor
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 """What a folder of pictures may hold, by the ends of their names."""
 
 

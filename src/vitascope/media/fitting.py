@@ -6,7 +6,6 @@ No torch: this runs in the process that `confined` starts for files that nobody 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import repeat
@@ -16,7 +15,7 @@ import numpy as np
 
 from vitascope.errors import BadMedia
 from vitascope.media.frames import Name, fraction
-from vitascope.media.reading import ENDS, is_whole, opened, rate_of
+from vitascope.media.reading import ENDS, is_whole, opened, promised, rate_of
 from vitascope.media.tones import HLG, PQ, to_sdr
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def cut(path: Name, measure: Measure, sink: Callable[[Frame], object]) -> Seen:
     with opened(path) as (container, stream):
         _check(path, container, stream)
         film = _Film(path, container, stream)
-        film.check_moving(stream.frames, film.promised())  # before anything is cut, where the file tells
+        film.check_moving(stream.frames, promised(container, stream))  # before anything is cut, where the file tells
         hdr = film.transfer in (PQ, HLG)
         try:
             for frame, count in film.at(fraction(measure.fps)):
@@ -196,8 +195,8 @@ class _Film:
         if self.container.format.name in ENDS:
             whole = is_whole(self.path, self.container, self.stream, self.frames, float(self.end))
         else:
-            promised = self.promised()
-            whole = promised is None or promised - self.seconds <= 1.5 * float(1 / self.rate)
+            lasts = promised(self.container, self.stream)
+            whole = lasts is None or lasts - self.seconds <= 1.5 * float(1 / self.rate)
         if not whole:
             raise BadMedia(f"{self.path}: it ends too early, after frame {self.frames}; fetch or make the file again.")
 
@@ -208,18 +207,6 @@ class _Film:
                 f"{self.path}: it shows {frames} pictures in {seconds:.0f} s, so that clips of it would stand still; give a film "
                 "of at least one a second."
             )
-
-    def promised(self) -> float | None:
-        """The seconds that the file says its pictures last, or None where it does not tell."""
-        told = []
-        if self.stream.duration:
-            told.append(float(self.stream.duration * self.stream.time_base))
-        tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", self.stream.metadata.get("DURATION", ""))  # Matroska's
-        if tag:
-            told.append(3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3]))
-        if self.container.duration and (told or len(self.container.streams) == 1):  # alone it may be that of the sound
-            told.append(self.container.duration / 1e6)
-        return min(told, default=None)
 
 
 def _fitted(path: Name, frame: av.VideoFrame, film: _Film, measure: Measure) -> Frame:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -22,8 +23,11 @@ LONGEST_NAME, LONGEST_PATH = 255, 4000  # what file systems take
 # No playlist formats, which would open other files and addresses.
 _DEMUXERS = "mov,matroska,avi,mpegts,gif,apng,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
 
-ENDS = {"gif": b";", "apng": b"IEND\xaeB`\x82"}
-"""Formats that say nothing of their length, but end in a mark of their own."""
+ENDS: dict[str, Callable[[bytes], bool]] = {
+    "gif": lambda data: data.endswith(b";"),
+    "apng": lambda data: b"IEND\xaeB`\x82" in data,  # what comes behind it is nobody's
+}
+"""Formats that say nothing of their length, but end in a mark of their own: whether it is there."""
 
 
 class Facts(NamedTuple):
@@ -35,8 +39,6 @@ class Facts(NamedTuple):
     width: int
     height: int
     fps: float
-    whole: bool | None
-    """Whether all the frames are there that the file promises; None for a picture, which promises one."""
 
     @property
     def seconds(self) -> float:
@@ -50,14 +52,61 @@ def facts(path: Name) -> Facts:
         BadMedia: when the file is not a film.
     """
     with opened(path) as (container, stream):
-        packets = [packet for packet in container.demux(stream) if packet.size > 0]
-        frames, fps = stream.frames or len(packets), rate_of(container, stream)
-        ends = [float(p.pts * p.time_base) + 1 / fps for p in packets if p.pts is not None and p.time_base is not None]
-        alone = container.format.name.endswith("_pipe")
-        whole = None if alone else is_whole(path, container, stream, len(packets), max(ends, default=0.0))
+        frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
         kinds = container.format.name.removesuffix("_pipe").split(",")
         kind = suffix if (suffix := Path(path).suffix[1:].lower()) in kinds else kinds[0]
-        return Facts(kind, stream.codec.name, frames, stream.width, stream.height, fps, whole)
+        return Facts(kind, stream.codec.name, frames, stream.width, stream.height, rate_of(container, stream))
+
+
+def is_complete(path: Name) -> bool | None:
+    """Whether all of a film is there that its file promises, by its packets, none of which is unpacked; None where it promises
+    nothing, as a picture does.
+
+    Raises:
+        BadMedia: when the file is not a film.
+    """
+    import av.error
+
+    with opened(path) as (container, stream):
+        kind = container.format.name
+        if kind.endswith("_pipe"):
+            return None
+        if kind in ENDS:
+            return ENDS[kind](Path(path).read_bytes())
+        rate, count, start, end = rate_of(container, stream), 0, math.inf, 0.0
+        try:
+            for packet in container.demux(stream):
+                if not packet.size:
+                    continue
+                if packet.is_corrupt:
+                    return False
+                count += 1
+                at = packet.dts if packet.pts is None else packet.pts
+                if at is not None and packet.time_base is not None:
+                    start = min(start, float(at * packet.time_base))
+                    held = float(packet.duration * packet.time_base) if packet.duration else 1 / rate
+                    end = max(end, float(at * packet.time_base) + held)
+        except av.error.FFmpegError:
+            return False
+        lasts = promised(container, stream)
+        if count < max(stream.frames, 1):
+            return False
+        if lasts is None or math.isinf(start):
+            return True if stream.frames else None
+        return lasts - (end - start) <= 1.5 / rate
+
+
+def promised(container: av.container.InputContainer, stream: Any) -> float | None:
+    """The seconds that the file says its pictures last, or None where it does not tell."""
+    told = []
+    if stream.duration:
+        told.append(float(stream.duration * stream.time_base))
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))  # Matroska's
+    if tag:
+        told.append(3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3]))
+    if container.duration and (told or len(container.streams) == 1):  # alone it may be that of the sound
+        told.append(container.duration / 1e6)
+    return min(told, default=None)
 
 
 def record_of(path: Name) -> dict[str, Any]:
@@ -150,7 +199,7 @@ def rate_of(container: av.container.InputContainer, stream: Any) -> float:
 def is_whole(path: Name, container: av.container.InputContainer, stream: Any, frames: int, end: float) -> bool:
     """Whether `frames` frames up to the time `end`, in seconds, are all that the file promises."""
     if container.format.name in ENDS:
-        return frames > 0 and Path(path).read_bytes().endswith(ENDS[container.format.name])
+        return frames > 0 and ENDS[container.format.name](Path(path).read_bytes())
     alone = len(container.streams) == 1  # else the duration may be that of the sound
     missing = container.duration / 1e6 - end if alone and container.duration else 0.0
     return frames >= max(stream.frames, 1) and missing <= 1.5 / rate_of(container, stream)
