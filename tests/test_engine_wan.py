@@ -12,8 +12,10 @@ from tests.checkpoints.twins import Variant, twin
 from torch import Tensor
 
 from vitascope import engine as engine_module
+from vitascope.checkpoints import wan_system
 from vitascope.engine import Engine
 from vitascope.errors import BadModel, BadShot
+from vitascope.planning import Ask, Sizes
 from vitascope.shot import Given, Shot
 
 FRAMES, HEIGHT, WIDTH = 5, 32, 48
@@ -76,8 +78,12 @@ def test_a_lora_in_a_folder_has_the_name_of_its_file(tmp_path: Path) -> None:
 
 
 def needing(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
-    """A machine in which a row of the network takes a byte, and a clock for each frame another one."""
-    monkeypatch.setattr(engine_module, "peak", lambda sizes, ask, rows, tile=None, bytes_=2: rows + ask.own_clock)
+    """A machine in which a row of the network takes 100 bytes, and a clock for each frame 100 others."""
+
+    def peak(sizes: Sizes, ask: Ask, rows: int, tile: int | None = None, bytes_: int = 2) -> int:
+        return 100 * (rows + (ask.begins and sizes.own_clock))
+
+    monkeypatch.setattr(engine_module, "peak", peak)
     monkeypatch.setattr(engine_module, "free_memory", lambda device: free)
 
 
@@ -85,20 +91,29 @@ def test_where_two_rows_do_not_fit_they_go_one_after_the_other(tmp_path: Path, m
     engine, rows = built("t2v", tmp_path / "model"), []
     engine.diffusion.net.register_forward_pre_hook(lambda net, args: rows.append(len(args[0])))
     found = []
-    for free, calls in ((2, {2}), (1, {1})):
+    for free, calls in ((221, {2}), (219, {1}), (111, {1})):
         needing(monkeypatch, free)
         rows.clear()
         found.append(latents(engine, Given(), *shots(engine, Given(), 1)))
         assert set(rows) == calls
-    assert torch.allclose(*found, atol=1e-4)
-    needing(monkeypatch, 0)
-    with pytest.raises(BadShot, match="fewer frames"):
+    assert all(torch.allclose(found[0], other, atol=1e-4) for other in found[1:])
+    needing(monkeypatch, 109)  # a plan would keep a tenth to spare, too
+    with pytest.raises(BadShot, match=r"with a tenth to spare, and .* fewer frames"):
         shots(engine, Given(), 1)
+
+
+@pytest.mark.parametrize(("guidance", "calls"), [(1, 2), ("1 in 0.2..0.8", 2), (5, 4), ("1 > 5", 4), ("5 > 1", 4)])
+def test_a_plan_counts_both_rows_wherever_a_walk_asks_for_both(
+    guidance: float | str, calls: int, tmp_path: Path
+) -> None:
+    root = twins.official(twin("t2v", head=128, heads=1), tmp_path / "model").root
+    shot = Shot(prompt="a fox", frames=FRAMES, height=HEIGHT, width=WIDTH, steps=2, guidance=guidance)
+    assert wan_system.planned(root, torch.device("cpu"), None, "float32", shot).calls == calls
 
 
 def test_a_picture_told_in_channels_takes_no_memory_for_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = built("i2v", tmp_path / "model")
-    needing(monkeypatch, 1)
+    needing(monkeypatch, 111)
     assert shots(engine, Given(image=picture()), 1)
 
 

@@ -194,6 +194,27 @@ def test_guidance_over_time() -> None:
 
 
 @given(guidances(), times)
+def test_a_film_is_guided_where_the_scale_is_anything_but_1(guidance: Guidance, t: float) -> None:
+    assert guidance.guided or guidance.at(t) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "guided"),
+    [
+        ("1", False),
+        ("1 in 0.2..0.8", False),
+        ("6", True),
+        ("0", True),
+        ("1 > 5", True),
+        ("5 > 1", True),
+        ("6 in 0.2..0.8", True),
+    ],
+)
+def test_what_is_guided(text: str, guided: bool) -> None:
+    assert Guidance.parse(text).guided == guided
+
+
+@given(guidances(), times)
 def test_guidance_means_what_the_physics_means(guidance: Guidance, t: float) -> None:
     from vitascope.physics.guidance import falling, interval
 

@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vitascope.errors import BadModel
-from vitascope.tensors import LARGEST_HEADER, agree, digest, fill, header, looks_like, read, write
+from vitascope.headers import BYTES, LARGEST_HEADER, header
+from vitascope.tensors import DTYPES, agree, digest, fill, looks_like, read, write
 
 
 def example() -> dict[str, Tensor]:
@@ -124,6 +125,10 @@ def test_a_lying_length_is_not_believed(tmp_path: Path) -> None:
     assert "was cut off" in refusal(made(path, {}, length=10_000))
     assert f"the format ends at {LARGEST_HEADER:,}" in refusal(made(path, {}, length=LARGEST_HEADER + 1))
     assert f"the format ends at {LARGEST_HEADER:,}" in refusal(made(path, {}, length=2**64 - 1))
+
+
+def test_the_words_for_kinds_are_those_of_torch() -> None:
+    assert {word: kind.itemsize for word, kind in DTYPES.items()} == BYTES
 
 
 FLOATS = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}

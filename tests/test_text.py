@@ -55,6 +55,13 @@ def test_unknown_words_are_told_as_they_were_typed(prompt: str, unknown: list[st
     assert WORDS.unknown_words(prompt) == unknown
 
 
+def test_one_text_is_no_list_of_texts() -> None:
+    """Its letters would be ten prompts, in silence."""
+    with pytest.raises(TypeError, match=r"write \['a red ball'\]"):
+        WORDS.batch("a red ball", 16)
+    assert WORDS.batch([], 16)[0].shape == (0, 1)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_cut_into_words(prompt: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from torch import Tensor
 import vitascope.engine
 from vitascope.checkpoints import wan_system
 from vitascope.codec import VideoCodec
-from vitascope.engine import Engine, to_bytes
+from vitascope.engine import Engine
 from vitascope.errors import BadShot
 from vitascope.models.vae import VAEConfig
+from vitascope.pixels import to_bytes
 from vitascope.planning import TILE, Ask, Machine, peak
+from vitascope.planning.choice import MARGIN
 from vitascope.planning.tiles import decoder
 from vitascope.shot import Shot
 from vitascope.tiling import joined, packed, spans, step_of, unpacked
@@ -204,7 +207,7 @@ def test_an_engine_takes_the_tiles_of_its_plan(wan: Path, tmp_path: Path, monkey
     assert Engine.load(wan, "cpu", dtype="bfloat16", offload="auto", shot=shot, tile=128).codec.tile == 128
     needs = [peak(engine.system.sizes, Ask(1, 512, 1024), rows=2, tile=tile) for tile in (None, TILE)]
     assert needs[1] < needs[0]
-    monkeypatch.setattr(vitascope.engine, "free_memory", lambda device: needs[1])
+    monkeypatch.setattr(vitascope.engine, "free_memory", lambda device: math.ceil(needs[1] * MARGIN))
     assert engine.prepare(shot).width == 1024
     engine.codec.tile = None
     with pytest.raises(BadShot, match=r"or decode in tiles \(--tile 256\)\."):

@@ -22,11 +22,13 @@ from torch import Tensor, nn
 from vitascope.codec import VideoCodec
 from vitascope.diffusion import Diffusion
 from vitascope.errors import BadModel, BadRecipe
+from vitascope.headers import Entry, header
 from vitascope.media import fitted
 from vitascope.models.dit import DiT
 from vitascope.models.outline import outlined
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
+from vitascope.pixels import from_bytes
 from vitascope.planning import Sizes, of_clip
 from vitascope.precision import has_bf16
 from vitascope.recipe import Recipe
@@ -34,7 +36,7 @@ from vitascope.shipped import WEIGHTS
 from vitascope.shot import Given, Shot
 from vitascope.swapping import in_place_of
 from vitascope.system import Guides, Work
-from vitascope.tensors import Entry, agree, digest, fill, header, read, write
+from vitascope.tensors import agree, digest, fill, read, write
 from vitascope.text import TOKENIZER, ClipText, Words
 
 SHIPPED = WEIGHTS / "storybook"
@@ -108,7 +110,7 @@ class System:
         """The latent frame of the picture that a film begins with."""
         if given.image is None:
             return Guides()
-        pixels = given.image.permute(2, 0, 1)[None, :, None].float().div(127.5).sub(1.0)
+        pixels = from_bytes(given.image.permute(2, 0, 1)[None, :, None])
         return Guides(first=self.codec.encode(pixels.to(self.codec.mean.device)))
 
     def parts(self) -> dict[str, nn.Module]:

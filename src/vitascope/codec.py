@@ -1,9 +1,8 @@
-"""A Codec takes video into the space where the field lives, and back: an autoencoder, and the whitening of its latents."""
+"""A codec takes video into the space where the field lives, and back: an autoencoder, and the whitening of its latents."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,20 +11,6 @@ from vitascope.errors import BadShot
 from vitascope.models.vae import VAE, VAEConfig
 from vitascope.precision import bf16
 from vitascope.tiling import joined, packed, unpacked
-
-
-class Codec(Protocol):
-    """Between pixels [b 3 t h w] in [-1, 1] and whitened latents [b c t' h' w']."""
-
-    @property
-    def stride(self) -> tuple[int, int, int]: ...
-    @property
-    def channels(self) -> int: ...
-    def encode(self, video: Tensor) -> Tensor: ...
-    def decode(self, latent: Tensor) -> Iterator[Tensor]: ...
-    def latent_shape(
-        self, frames: int, height: int, width: int, patch: tuple[int, int, int] = ...
-    ) -> tuple[int, ...]: ...
 
 
 class VideoCodec(nn.Module):
@@ -86,8 +71,8 @@ class VideoCodec(nn.Module):
             return
         high, wide = self.stride[1:]
         grid = (held[0].shape[3] // high, held[0].shape[4] // wide)
-        size = self.tile // high
-        if max(grid) <= size:
+        size = tile_side(self.config, self.tile, *grid)
+        if size is None:
             yield from map(self._whitened, self._encoded(held))
             return
 
@@ -106,8 +91,8 @@ class VideoCodec(nn.Module):
         handed over in the same chunks, rounded to 3e-5.
         """
         z = latent * _column(self.std) + _column(self.mean)
-        size = None if self.tile is None else self.tile // self.stride[1]
-        if size is None or max(z.shape[3:]) <= size:
+        size = tile_side(self.config, self.tile, z.shape[3], z.shape[4])
+        if size is None:
             yield from self._decoded(z)
             return
 
@@ -189,6 +174,13 @@ def check_tile(config: VAEConfig, pixels: int) -> int:
             f"tile {pixels}: tiles of this codec are multiples of {whole} pixels; the nearest are {below} and {below + whole}."
         )
     return pixels
+
+
+def tile_side(config: VAEConfig, tile: int | None, rows: int, columns: int) -> int | None:
+    """The side, in latents, of tiles of `tile` pixels; None where one covers the whole frame of `rows` x `columns` latents,
+    and so there are none."""
+    size = None if tile is None else tile // config.stride[1]
+    return None if size is None or max(rows, columns) <= size else size
 
 
 def _pixels(latents: slice, stride: int) -> slice:

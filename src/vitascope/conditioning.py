@@ -23,16 +23,15 @@ from torch import Tensor
 from vitascope.errors import BadShot
 from vitascope.media.pictures import fitted
 from vitascope.media.resampling import resampled
-from vitascope.models.clip import VisionTransformer
+from vitascope.models.clip import OPENAI_MEAN, OPENAI_STD, VisionTransformer
+from vitascope.pixels import from_bytes
 
 As = Literal["official", "diffusers"]
 """Whose numbers: those of Wan's own code, or of diffusers' pipelines."""
 
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""What the image tower's pixels, in [0, 1], are normalised with (OpenAI's)."""
 
-AREA_480P, AREA_720P = 480 * 832, 720 * 1280
-"""Pixels of a frame that the image-to-video models were trained for."""
+MASK_ALONE = "a mask without a film: it says which parts of a film stay; give the film too (--video)."
+"""What is said where a film is given a mask and nothing that it could be of."""
 
 
 class FilmEncoder(Protocol):
@@ -83,8 +82,7 @@ def image_to_video(
     """
     shape = codec.latent_shape(frames, *size)
     if last is not None:
-        if frames == 1:
-            raise BadShot("1 frame from a first to a last picture: one frame cannot be both; ask for 5 frames or more.")
+        ensure_both_ends(frames)
         if as_ == "official" and last.shape != first.shape:
             # The published code means to scale the last picture to cover the first, and then cuts it; so it is done here.
             last = fitted(last, first.shape[0], first.shape[1])
@@ -99,6 +97,12 @@ def image_to_video(
     if tower is not None:
         told["image"] = image_tokens(tower, [first] if last is None else [first, last], as_)
     return told
+
+
+def ensure_both_ends(frames: int) -> None:
+    """Raise BadShot where a film of so many frames cannot begin with one picture and end with another."""
+    if frames == 1:
+        raise BadShot("1 frame from a first to a last picture: one frame cannot be both; ask for 5 frames or more.")
 
 
 def framed(picture: Tensor, size: tuple[int, int], as_: As = "official") -> Tensor:
@@ -121,7 +125,7 @@ def image_tokens(tower: VisionTransformer, pictures: Sequence[Tensor], as_: As =
     """
     side = tower.patch * math.isqrt(tower.positional_embedding.shape[0] - 1)
     scaled = torch.cat([_cut(p, side) if as_ == "diffusers" else _squeezed(p, side) for p in pictures])
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (OPENAI_MEAN, OPENAI_STD))
     pixels = ((scaled - mean) / std).to(tower.positional_embedding.device)
     return tower.states(pixels, layers=len(tower.transformer.resblocks) - 1).flatten(0, 1)[None]
 
@@ -145,12 +149,12 @@ def vace(
                 (diffusers' puts the last one first)
 
     Gives `vace` [1 2c+64 n+t' h' w']: latents of what stays, of what is made anew, and the mask. The network's noise has
-    those n latent frames too (`latent_shape`), and `without_references` takes them off before the film is decoded.
+    those n latent frames too, before the film's own, and they are taken off before it is decoded.
     Raises BadShot where the codec cannot make this size, or a mask comes without a film.
     """
     codec.latent_shape(frames, *size)
     if mask is not None and film is None:
-        raise BadShot("a mask without a film: it says which parts of a film stay; give the film too (--video).")
+        raise BadShot(MASK_ALONE)
     for name, given, shape in (("film", film, (frames, *size, 3)), ("mask", mask, (frames, *size))):
         if given is not None and (given.shape != shape or given.dtype != torch.uint8):
             raise ValueError(f"{name}: expected uint8 {list(shape)}, got {given.dtype} {list(given.shape)}")
@@ -177,19 +181,6 @@ def vace(
     return {"vace": torch.cat((latents, marks), dim=1)}, n
 
 
-def latent_shape(
-    codec: FilmEncoder, frames: int, size: tuple[int, int], references: int = 0, patch: tuple[int, int, int] = (1, 2, 2)
-) -> tuple[int, ...]:
-    """The shape [c n+t' h' w'] of the noise that a film is made from, its n references before it. Raises BadShot."""
-    channels, time, *place = codec.latent_shape(frames, *size, patch)
-    return (channels, references + time, *place)
-
-
-def without_references(latent: Tensor, references: int) -> Tensor:
-    """The film's own latent frames of [b c n+t' h' w'], to be decoded: those of its n references are no part of it."""
-    return latent[:, :, references:]
-
-
 def _device_of(codec: FilmEncoder) -> torch.device:
     """Where a codec's weights are; the CPU for one that has none."""
     if isinstance(codec, torch.nn.Module):
@@ -199,7 +190,7 @@ def _device_of(codec: FilmEncoder) -> torch.device:
 
 def _pixels(pictures: Tensor) -> Tensor:
     """uint8 [h w 3] or [t h w 3] to floats in [-1, 1], [1 3 h w] or [1 3 t h w]."""
-    return pictures.movedim(-1, 0)[None].float() / 127.5 - 1
+    return from_bytes(pictures.movedim(-1, 0)[None])
 
 
 def _between(given: list[Tensor], frames: int, step: int) -> Iterator[Tensor]:

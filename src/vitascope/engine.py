@@ -17,7 +17,7 @@ from vitascope.checkpoints.attaching import read_loras
 from vitascope.checkpoints.layout import look
 from vitascope.checkpoints.wan_system import WanSystem
 from vitascope.checkpoints.weights import Weights, opened
-from vitascope.codec import VideoCodec
+from vitascope.codec import VideoCodec, tile_side
 from vitascope.diffusion import Diffusion
 from vitascope.errors import BadModel, BadShot
 from vitascope.finding import choose_device, located
@@ -28,7 +28,8 @@ from vitascope.physics.guidance import guide
 from vitascope.physics.noise import Noise
 from vitascope.physics.solvers import SOLVERS, Step
 from vitascope.physics.times import shifted
-from vitascope.planning import TILE, Ask, best_dtype, free_memory, peak
+from vitascope.pixels import to_bytes
+from vitascope.planning import TILE, Ask, best_dtype, free_memory, gib, has_room, peak
 from vitascope.presets import PRESETS, start
 from vitascope.recipe import Recipe
 from vitascope.shot import Given, Shot
@@ -195,15 +196,13 @@ class Engine:
                 "leave --control out, or take a VACE model."
             )
         self.latent_shape(full)
-        # Our models that begin with a picture keep it clean at a clock of its own; Wan's are told of it in channels.
-        own_clock = given is not None and given.image is not None and self.system.kind == "t2v"
-        tile = self.codec.tile
-        need, free = self._memory(full, own_clock, 1, tile), free_memory(self.device)
-        if free is not None and need > free:
-            less = tile is None and self._memory(full, own_clock, 1, TILE) <= free
+        begins, tile = given is not None and given.image is not None, self.codec.tile
+        need, free = self._memory(full, begins, 1, tile), free_memory(self.device)
+        if not has_room(need, free):
+            less = tile is None and has_room(self._memory(full, begins, 1, TILE), free)
             raise BadShot(
-                f"{full.frames} frames of {full.width}x{full.height}: this takes about {need / 2**30:.1f} GiB of memory and "
-                f"{free / 2**30:.1f} GiB are free; ask for fewer frames or a smaller picture"
+                f"{full.frames} frames of {full.width}x{full.height}: this takes about {gib(need)} of memory, with a tenth to "
+                f"spare, and {gib(free or 0)} are free; ask for fewer frames or a smaller picture"
                 f"{f', or decode in tiles (--tile {TILE})' if less else ''}."
             )
         return full
@@ -225,7 +224,7 @@ class Engine:
             told.append(f"nothing in the prompt is known to {self.system.name}: the film is of anything")
         if alone:
             told.append("a film of one frame that begins with a picture is that picture; ask for more frames")
-        if shot.negative and shot.scale.constant and shot.scale.at(1.0) == 1:
+        if shot.negative and not shot.scale.guided:
             told.append("with guidance 1 a negative prompt has no effect; ask for more, such as 4")
         for text in (shot.prompt, shot.negative):
             cut = self.text.cut(text)
@@ -286,12 +285,12 @@ class Engine:
         """How many rows the network gets at once: one where `count` of them do not fit into memory; None: all."""
         if self.rows is not None:
             return self.rows
-        need, free = self._memory(shot, guides.first is not None, count, self.codec.tile), free_memory(self.device)
-        return None if free is None or need <= free else 1
+        need = self._memory(shot, guides.first is not None, count, self.codec.tile)
+        return None if has_room(need, free_memory(self.device)) else 1
 
-    def _memory(self, shot: Shot, own_clock: bool, rows: int, tile: int | None) -> int:
+    def _memory(self, shot: Shot, begins: bool, rows: int, tile: int | None) -> int:
         frames, height, width = (_known(shot, name) for name in ("frames", "height", "width"))
-        ask, bytes_ = Ask(frames, height, width, own_clock=own_clock), getattr(torch, self.system.dtype).itemsize
+        ask, bytes_ = Ask(frames, height, width, begins=begins), getattr(torch, self.system.dtype).itemsize
         return peak(self.system.sizes, ask, rows=rows, tile=tile, bytes_=bytes_)
 
     def _told(self, prompts: Sequence[str], guides: Guides) -> dict[str, Tensor]:
@@ -318,20 +317,22 @@ class Engine:
         return SOLVERS[one.solver](self.field(*shots, guides=guides), x, times, noise=noise)
 
     def frames(self, latent: Tensor) -> Iterator[Tensor]:
-        """Chunks of frames, uint8 [n h w c], of one latent [1 c t h w], as the codec gives them."""
+        """Chunks of frames, uint8 [n h w c], of one latent [1 c t h w], as the codec gives them. Raises ValueError for several."""
+        if len(latent) != 1:
+            raise ValueError(f"frames: expected the latent of one film, got {len(latent)}; give latent[i : i + 1]")
         for chunk in self.codec.decode(latent):
             yield to_bytes(chunk)[0]
 
     def record(self, shot: Shot) -> dict[str, Any]:
         """What a film carries, so that it can be made again: no clock, no path, no device."""
-        tile, size = self.codec.tile, (_known(shot, "height"), _known(shot, "width"))
+        tile, (_, _, *grid) = self.codec.tile, self.latent_shape(shot)
         made = {
             "vitascope": __version__,
             "model": self.system.name,
             "weights": bundle.fingerprint(self.weights),
             "shot": shot.told,
         }
-        made |= {"tile": tile} if tile is not None and tile < max(size) else {}
+        made |= {} if tile_side(self.codec.config, tile, *grid) is None else {"tile": tile}
         return made | {"dtype": self.system.dtype}
 
     def film(self, shot: Shot, watch: Watch | None = None, given: Given | None = None) -> Film:
@@ -395,11 +396,6 @@ class Engine:
                     yield chunk
         except torch.OutOfMemoryError as error:
             raise MemoryError("the device's memory ran out; ask for fewer frames or a smaller picture") from error
-
-
-def to_bytes(pixels: Tensor) -> Tensor:
-    """Pixels [b 3 t h w] in [-1, 1] to uint8 [b t h w c] on the CPU."""
-    return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).cpu()
 
 
 def _of_files(weights: Weights) -> str:

@@ -28,10 +28,11 @@ from vitascope.checkpoints.export import (
     write_diffusers,
 )
 from vitascope.errors import BadModel
+from vitascope.headers import header
 from vitascope.models.dit import PLACES, places
 from vitascope.recipe import Recipe
 from vitascope.swapping import in_place_of
-from vitascope.tensors import agree, fill, header, read, write
+from vitascope.tensors import agree, fill, read, write
 from vitascope.text import TOKENIZER, ClipText, Words
 
 OURS = "vitascope"

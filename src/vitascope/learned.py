@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from vitascope.data.rendering import look
 from vitascope.errors import BadModel, BadRun
 from vitascope.recipe import Recipe
 from vitascope.storybook.worlds import world_of
+from vitascope.swapping import file_in_place_of
 
 Learned = Source | OwnSource
 """Clips of the storybook, which can be drawn again, or of somebody's own films, which have to be given again."""
@@ -63,7 +63,8 @@ def take_note(source: Path, folder: Path) -> None:
     """Take the note in one folder along to another, where there is one. Raises BadRun when it cannot be written."""
     if (source / LEARNED).is_file():
         try:
-            shutil.copyfile(source / LEARNED, folder / LEARNED)
+            with file_in_place_of(folder / LEARNED) as partial:
+                shutil.copyfile(source / LEARNED, partial)
         except OSError as error:
             raise BadRun(f"{folder / LEARNED}: it could not be written ({error}); free some space.") from error
 
@@ -74,9 +75,8 @@ def note(folder: Path, learned: Sequence[Learned]) -> None:
     Raises BadRun when it cannot be written.
     """
     lines = ",\n ".join(json.dumps(asdict(each)) for each in dict.fromkeys(learned))
-    partial = folder / f".{LEARNED}.partial"
     try:
-        partial.write_text(f"[{lines}]\n", encoding="utf-8")
-        os.replace(partial, folder / LEARNED)
+        with file_in_place_of(folder / LEARNED) as partial:
+            partial.write_text(f"[{lines}]\n", encoding="utf-8")
     except OSError as error:
         raise BadRun(f"{folder / LEARNED}: it could not be written ({error}); free some space and resume.") from error

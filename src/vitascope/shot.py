@@ -12,7 +12,7 @@ import math
 import re
 import secrets
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args
 
@@ -81,7 +81,7 @@ class Guidance:
             if not abs(scale) <= LARGEST_GUIDANCE:  # written so that NaN is refused too
                 raise BadShot(
                     f"guidance {_plain(scale)}: it is a finite number from -{LARGEST_GUIDANCE:g} to "
-                    f"{LARGEST_GUIDANCE:g}; 5 is usual."
+                    f"{LARGEST_GUIDANCE:g}; 4 is usual."
                 )
         if not 0.0 <= self.low <= self.high <= 1.0:
             raise BadShot(
@@ -121,6 +121,13 @@ class Guidance:
     def constant(self) -> bool:
         """Whether the scale is one number at every t."""
         return self.start == self.end and (self.low, self.high) == (0.0, 1.0)
+
+    @property
+    def guided(self) -> bool:
+        """Whether a film made with it is guided: at some t the scale is another one than 1, and so what the prompt is held
+        against, the negative or the empty prompt, counts."""
+        # It is linear between the ends of its interval, and 1 outside.
+        return self.at(self.low) != 1.0 or self.at(self.high) != 1.0
 
     def plain(self) -> float | str:
         """The form that a Shot stores: the number itself where one number says it, else the text."""
@@ -288,6 +295,12 @@ _SELDOM = ("image", "last", "video", "mask", "references", "control", "preset", 
 """The fields that a record names only where something is said."""
 
 
+def ensure_several(prompts: Sequence[str]) -> None:
+    """Raises TypeError for one string, whose letters would each be a prompt."""
+    if isinstance(prompts, str):
+        raise TypeError(f"prompts: expected a list of texts, got one text; write [{prompts[:40]!r}]")
+
+
 def _readable(field: str, text: str) -> None:
     """Raises BadPrompt unless `text` is text that an encoder can read."""
     if len(text) > LONGEST_PROMPT:
@@ -315,7 +328,8 @@ def _sentence(error: ErrorDetails) -> str:
         return f"a shot made of {_shown(value)}: it is an object with named fields; give at least a prompt."
     if kind == "literal_error":
         names = PRESET_NAMES if name == "preset" else SOLVER_NAMES
-        close = nearest(str(value)[:100], names)
+        word = str(value)[:100]
+        close = nearest(word, names) if name == "preset" else _ELSEWHERE.get(_letters(word)) or nearest(word, names)
         hint = f"the nearest is {close}" if close else f"there are {', '.join(names)}"
         return f"{name} {_shown(value)}: there is no such {name}; {hint}."
     if name == "guidance":
@@ -329,6 +343,19 @@ def _sentence(error: ErrorDetails) -> str:
     number = "a number" if name in ("fps", "shift", "control") else "a whole number"
     low, high = _plain(limits["Ge"].ge), _plain(limits["Le"].le)
     return f"{name} {_shown(value)}: {field.description} is {number} from {low} to {high}; {example}."
+
+
+_ELSEWHERE = {
+    "dpm": "dpmpp_2m", "dpmpp": "dpmpp_2m", "dpmsolver": "dpmpp_2m", "dpmsolverpp": "dpmpp_2m", "dpmsolver2m": "dpmpp_2m",
+    "dpmpp2m": "dpmpp_2m", "dpmpp2msde": "dpmpp_2m_sde", "dpmpp2msdegpu": "dpmpp_2m_sde", "unipcmultistep": "unipc",
+    # With all of its noise the ancestral step of k-diffusion is the posterior's, mean and variance, and so is that of ddpm.
+    "eulera": "ddpm", "eulerancestral": "ddpm",
+}  # fmt: skip
+"""What other programs call solvers, by their letters and digits, and the nearest in kind here."""
+
+
+def _letters(word: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", word.lower().replace("++", "pp"))
 
 
 def _plain(number: float) -> str:

@@ -1,7 +1,8 @@
-"""A folder that is whole or is not there: it is filled beside its place and moved in at the end."""
+"""A folder, or a file, that is whole or is not there: it is filled beside its place and moved in at the end."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,3 +47,21 @@ def in_place_of(folder: Path, what: str, coming_along: Callable[[Path], Sequence
             old.rename(folder)
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def file_in_place_of(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file to, which takes the place of `path` once the block is done and the disk has it.
+
+    Where the block fails, or the disk refuses, what had the name before stands, and nothing is left beside it. Raises OSError,
+    since what is lost by that, and what would do, is known to whoever writes.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        # Before the move: a machine that fails just after it would else have the new name and none of the bytes.
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import os
-import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,9 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from vitascope.errors import BadModel
-
-LARGEST_HEADER = 100_000_000
-"""Bytes of the longest header that is read: the format's own limit."""
+from vitascope.headers import header, short, sized
 
 DTYPES: dict[str, torch.dtype] = {
     **{
@@ -35,33 +28,10 @@ DTYPES: dict[str, torch.dtype] = {
     **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool},
     **{"U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8},
 }
-"""The kinds of numbers that a safetensors file can hold, by the format's word for them."""
+"""The kinds of numbers that a safetensors file can hold, by the format's word for them; `headers.BYTES` has the same words."""
 
 _SHOWN = 10
 """How many names a sentence quotes of a longer list."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a file's header says of one tensor."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    """Where its bytes begin and end, counted from the end of the header."""
-    end: int
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a whole header says."""
-
-    entries: dict[str, Entry]
-    metadata: dict[str, str]
-    start: int
-    """The byte of the file at which the tensors begin."""
-    size: int
-    """Bytes of the whole file."""
 
 
 def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -84,64 +54,13 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def header(path: Path) -> dict[str, Entry]:
-    """What a safetensors file holds, by name, without reading it whole.
-
-    Every size is checked against the file before it is believed. Raises BadModel that says what the file is instead.
-    """
-    return contents(path).entries
-
-
-def contents(path: Path) -> Contents:
-    """The same with the notes and the place where the numbers begin. Raises BadModel as `header` does."""
-    if path.is_dir():
-        raise BadModel(f"{path}: this is a folder and a weight file was wanted; copy the whole bundle again.")
-    if not path.is_file():
-        raise BadModel(f"{path}: there is no such file; copy the whole bundle again.")
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            begin = file.read(512)
-            length = struct.unpack("<Q", begin[:8])[0] if len(begin) >= 8 else 0
-            if begin[8:9] != b"{" or length < 2:
-                raise BadModel(f"{path}: {_instead(begin, size)}")
-            if length > LARGEST_HEADER:
-                raise BadModel(
-                    f"{path}: its header claims {length:,} bytes and the format ends at {LARGEST_HEADER:,}, so it is no "
-                    "safetensors file; fetch the file again."
-                )
-            if length > size - 8:
-                raise BadModel(
-                    f"{path}: its header claims {length:,} bytes and the whole file has {size:,}: it was cut off; fetch "
-                    "the file again."
-                )
-            file.seek(8)
-            text = file.read(length)
-    except OSError as error:
-        raise BadModel(f"{path}: it cannot be read ({error}); copy it again.") from error
-    try:
-        table = json.loads(text, object_pairs_hook=_once)
-        entries = _entries(table)
-    except (ValueError, RecursionError) as error:
-        raise BadModel(
-            f"{path}: its header is not that of a safetensors file ({_short(error)}); fetch the file again."
-        ) from error
-    promised = 8 + length + max((entry.end for entry in entries.values()), default=0)
-    if size != promised:
-        word = "was cut off" if size < promised else "has something added at its end"
-        raise BadModel(
-            f"{path}: it has {size:,} bytes and its header promises {promised:,}: it {word}; fetch the file again."
-        )
-    return Contents(entries, table.get("__metadata__", {}), 8 + length, size)
-
-
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file. Raises BadModel that says what the file is instead; never unpickles."""
     header(path)
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise BadModel(f"{path}: it is no whole safetensors file ({_short(error)}); fetch the file again.") from error
+        raise BadModel(f"{path}: it is no whole safetensors file ({short(error)}); fetch the file again.") from error
 
 
 def digest(path: Path) -> str:
@@ -158,7 +77,7 @@ def agree(wanted: Mapping[str, Sequence[int]], found: Mapping[str, Sequence[int]
     missing = [name for name in wanted if name not in found]
     unexpected = [name for name in found if name not in wanted]
     shaped = [
-        f"{name} ({_size(found[name])} where {_size(wanted[name])} is wanted)"
+        f"{name} ({sized(found[name])} where {sized(wanted[name])} is wanted)"
         for name in wanted
         if name in found and tuple(wanted[name]) != tuple(found[name])
     ]
@@ -236,87 +155,6 @@ _FAMILIES: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 
 
-def _instead(begin: bytes, size: int) -> str:
-    """What a file is, by its first bytes, and what would do."""
-    text = begin.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if size == 0:
-        return "this file is empty; fetch it again."
-    if begin.startswith(b"version https://git-lfs"):
-        return (
-            "this is a Git LFS pointer, a note that stands for the weights, and not the weights; run `git lfs pull` where "
-            "it came from, or download the file itself."
-        )
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
-        return "this is a web page saved under the name of a weight file; download the file itself."
-    if begin.startswith(b"PK\x03\x04"):
-        return (
-            "this is a zip archive, as torch.save writes for .pth and .ckpt: it can run code when it is opened and is never "
-            "unpickled here; save the weights as safetensors."
-        )
-    if begin[:1] == b"\x80" and begin[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "this is a pickle: it can run code when it is opened and is never unpickled here; save the weights as safetensors."
-    if begin.startswith(b"GGUF"):
-        return "this is a GGUF file, which is not read here; fetch the weights as safetensors."
-    if begin.startswith(b"\x89HDF"):
-        return "this is an HDF5 file, which is not read here; fetch the weights as safetensors."
-    return "it does not begin as a safetensors file does; fetch the file again."
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        raise ValueError("a name stands in it twice")
-    return table
-
-
-def _entries(table: Any) -> dict[str, Entry]:
-    """The header's table, every line of it checked: kinds, sizes, and offsets without gap or overlap."""
-    if not isinstance(table, dict):
-        raise ValueError("it is no table of names")
-    notes = table.get("__metadata__", {})
-    if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
-        raise ValueError("its notes are not text")
-    entries = {name: _entry(name, line) for name, line in table.items() if name != "__metadata__"}
-    place = 0
-    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
-        if entry.start != place:
-            raise ValueError(f"{name[:80]} begins at byte {entry.start:,} where {place:,} comes next")
-        place = entry.end
-    return entries
-
-
-def _entry(name: str, line: Any) -> Entry:
-    if not name.isprintable():
-        raise ValueError(f"{name[:80]!r} is no name")
-    if not isinstance(line, dict) or set(line) != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"{name[:80]} is not told as dtype, shape and data_offsets")
-    dtype, shape, offsets = line["dtype"], line["shape"], line["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(f"{name[:80]} is of an unknown kind, {str(dtype)[:20]!r}")
-    if not _is_counts(shape) or not _is_counts(offsets) or len(offsets) != 2 or len(shape) > 16:
-        raise ValueError(f"the shape or place of {name[:80]} is not made of whole numbers")
-    start, end = offsets
-    if end - start != math.prod(shape) * DTYPES[dtype].itemsize:
-        raise ValueError(f"{name[:80]} of shape {_size(shape)} does not take the bytes given to it")
-    # Of no bytes, and yet no tensor: the strides of 0 x 2^40 x 2^40 do not fit into a machine's word.
-    if math.prod(max(n, 1) for n in shape) >= 2**63:
-        raise ValueError(f"{name[:80]} of shape {_size(shape)} is larger than any tensor")
-    return Entry(dtype, tuple(shape), start, end)
-
-
-def _is_counts(values: Any) -> bool:
-    # bool is an int in Python, and JSON's true is no size; beyond 2^63 no file and no tensor reaches.
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**63 for value in values)
-
-
-def _size(shape: Sequence[int]) -> str:
-    return "x".join(str(n) for n in shape)[:80] if len(shape) else "a single number"
-
-
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(name[:120] for name in names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from vitascope.errors import BadModel
 from vitascope.models.clip import CLIP, CLIPConfig
-
-Condition = Mapping[str, Tensor]
+from vitascope.physics.field import Condition
+from vitascope.shot import ensure_several
 
 PAD, UNKNOWN, END = "[pad]", "[unknown]", "[end]"
 TOKENIZER = "tokenizer.json"
@@ -121,9 +121,10 @@ class Words:
         return list(dict.fromkeys(found))
 
     def batch(self, prompts: Sequence[str], length: int) -> tuple[Tensor, Tensor]:
-        """Tokens [b l] and a mask [b l], True where a token is real; l is the longest prompt's."""
+        """Tokens [b l] and a mask [b l], True where a token is real; l is the longest prompt's. Raises as `ensure_several`."""
+        ensure_several(prompts)
         rows = [self.tokens(prompt, length)[0] for prompt in prompts]
-        longest = max(len(row) for row in rows)
+        longest = max((len(row) for row in rows), default=1)
         tokens = torch.full((len(rows), longest), self.pad)
         mask = torch.zeros(len(rows), longest, dtype=torch.bool)
         for index, row in enumerate(rows):

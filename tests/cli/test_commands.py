@@ -16,11 +16,13 @@ import pytest
 from safetensors import SafetensorError
 
 import vitascope as package
-from vitascope.cli import COMMANDS
+from vitascope import planning
+from vitascope.checkpoints import assembly
+from vitascope.cli import COMMANDS, bundle, plan
 from vitascope.cli.progress import Told, telling
 from vitascope.cli.stopping import Stopped
 from vitascope.errors import BadRun
-from vitascope.training import run
+from vitascope.training import kept, run
 
 Run = Callable[..., Any]
 
@@ -183,7 +185,9 @@ def test_a_signal_that_a_library_made_an_error_of(
         ["generate", "a", "--output="],
         ["generate", "--from", ""],
         ["train", "tiny", "--out", ""],
+        ["train", "tiny", "--data", ""],
         ["evaluate", "--out", ""],
+        ["evaluate", "--data", ""],
         ["storybook", "--page", ""],
     ],
 )
@@ -192,6 +196,45 @@ def test_a_name_of_nothing_is_refused(vitascope: Run, argv: list[str]) -> None:
     told = vitascope(*argv)
     assert (told.code, told.files, len(told.err)) == (2, [], 1)
     assert "'': there is no name in it; give one, or leave" in told.err[0]
+
+
+def test_a_folder_of_nothing_is_refused(vitascope: Run) -> None:
+    told = vitascope("data", "")
+    assert (told.code, told.err) == (
+        2, ["FOLDER '': it names no folder; give its name, or . for the one that you are in."]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["generate", "a", "--tile", "9000"], "a whole number of pixels from 1 to 8192; 256 would do."),
+        (["generate", "a", "--tile", "3.5"], "a whole number of pixels from 1 to 8192; 256 would do."),
+        (["sheet", "p.txt", "--columns", "x"], "a whole number from 1 to 100; 3 would do."),
+        (["storybook", "--seed", "-1"], "a whole number from 0 to 999999999; 0 would do."),
+        (["evaluate", "--training", "\u0663"], "a whole number from 1 to 10000000; 12000 would do."),
+        (["bundle", "runs/a", "--step", "0"], "a whole number above 0; write for instance --step 4000."),
+        (["bundle", "runs/a", "--step", "1234567890"], "a whole number above 0; write for instance --step 4000."),
+        (
+            ["bundle", "runs/a", "--strength", "1.5"],
+            "a number from 0 (the model that the run goes on from) to 1 (what the run made of it); write for instance "
+            "--strength 0.7.",
+        ),
+        (["train", "tiny", "--minutes", "0"], "a number of minutes above 0; write for instance --minutes 9."),
+        (["train", "tiny", "--minutes", "inf"], "a number of minutes above 0; write for instance --minutes 9."),
+        (["train", "tiny", "--minutes", "nine"], "a number of minutes above 0; write for instance --minutes 9."),
+    ],
+)
+def test_what_is_no_such_number_is_told_what_would_be(vitascope: Run, argv: list[str], says: str) -> None:
+    Path("p.txt").write_text("a ball\n", encoding="utf-8")
+    told = vitascope(*argv)
+    assert (told.code, told.err) == (2, [f"{argv[-2]} {argv[-1]!r}: it is {says}"])
+
+
+def test_what_commands_know_without_torch_is_what_is_so() -> None:
+    assert plan.OFFLOADS == planning.OFFLOADS
+    assert set(plan.DTYPES) == set(assembly.DTYPES)
+    assert bundle.WEIGHTS == kept.WEIGHTS
 
 
 def test_a_terminal_gets_a_bar_and_a_program_lines(monkeypatch: pytest.MonkeyPatch) -> None:

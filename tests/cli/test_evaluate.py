@@ -50,7 +50,7 @@ def test_a_table_for_a_person_and_files_for_later(vitascope: Run, model: Path) -
     (row,) = (line for line in told.out.splitlines() if line.startswith(" colour "))
     assert "unmeasured" in row
     assert "90.0 %" in row
-    assert told.out.count("unmeasured") == 1
+    assert told.out.count("unmeasured") == 2, "one attribute, and whether the subject stays the same"
     assert "3 films of withheld combinations, 1 steps of unipc, guidance 3.0" in told.out
     assert told.json[-1]["doing"] == "measuring the text tower"
     result = Result.parse(Path("figures/first/results.json").read_text())

@@ -92,18 +92,41 @@ def test_a_model_that_ships_is_found_by_its_name(vitascope: Run) -> None:
 def test_broken_weights_are_named(toy: Path, tmp_path: Path) -> None:
     path, data = tmp_path / "a.safetensors", (toy / "network.safetensors").read_bytes()
     faults = {
-        "cut": data[:-1],
-        "padded": data + b"\0",
-        "empty": b"",
-        "page": b"<!DOCTYPE html><html></html>",
-        "huge header": struct.pack("<Q", 2**63) + b"{}",
-        "no header": struct.pack("<Q", 2) + b"[]",
-        "odd header": struct.pack("<Q", 9) + b'{"a": {}}',
+        "it was cut off": data[:-1],
+        "something added at its end": data + b"\0",
+        "this file is empty": b"",
+        "a web page": b"<!DOCTYPE html><html></html>",
+        "the format ends at": struct.pack("<Q", 2**63) + b"{}",
+        "does not begin as a safetensors file": struct.pack("<Q", 2) + b"[]",
+        "is not told as": struct.pack("<Q", 9) + b'{"a": {}}',
     }
-    for name, content in faults.items():
+    for says, content in faults.items():
         path.write_bytes(content)
-        with pytest.raises(BadModel, match="fetch the file again"):
-            pytest.fail(f"{name}: {weights(path)}")
+        with pytest.raises(BadModel, match=says):
+            pytest.fail(f"{says}: {weights(path)}")
+
+
+@pytest.mark.parametrize(
+    ("entries", "size"),
+    [
+        ({"a": {"dtype": "F32", "shape": [1000, 1000], "data_offsets": [0, 8]}}, 8),
+        ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]}}, 16),
+        ({"a": {"dtype": "Q9", "shape": [2], "data_offsets": [0, 8]}}, 8),
+        ({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}, 8),
+        ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "__metadata__": {"a": 1}}, 8),
+    ],
+)
+def test_what_generate_refuses_of_a_header_inspect_refuses_in_the_same_words(
+    vitascope: Run, toy: Path, entries: dict[str, Any], size: int
+) -> None:
+    shutil.copytree(toy, "mine")
+    text = json.dumps(entries).encode()
+    Path("mine/network.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(size))
+    made = vitascope("generate", "a ball", "--model", "mine", "--output", "a.mp4")
+    assert (made.code, len(made.err)) == (2, 1)
+    for what in ("mine", "mine/network.safetensors"):
+        told = vitascope("inspect", what)
+        assert (told.code, told.out, told.err) == (2, "", made.err)
 
 
 def test_what_is_no_bundle_is_refused(vitascope: Run, tmp_path: Path) -> None:

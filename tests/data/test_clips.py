@@ -14,10 +14,11 @@ import torch
 
 from vitascope.codec import VideoCodec
 from vitascope.data import rendering
-from vitascope.data.clips import CHUNK, Source, StoryClips, story_clips, to_pixels
+from vitascope.data.clips import CHUNK, Source, StoryClips, story_clips
 from vitascope.data.latents import ROWS, encode_clips, identity
 from vitascope.errors import BadRun
 from vitascope.models.vae import VAEConfig
+from vitascope.pixels import to_pixels
 from vitascope.storybook import render, scene, withheld
 
 SOURCE = Source(seed=3, count=CHUNK + 4, frames=5, height=16, width=32)
@@ -119,13 +120,6 @@ def test_a_disk_that_cannot_hold_them_is_told_first(tmp_path: Path, monkeypatch:
     with pytest.raises(BadRun, match=r"the clips take 0\.3 GB and 0\.0 GB are free"):
         story_clips(tmp_path / "clips.u8", Source(seed=1, count=170, frames=33, height=96, width=160))
     assert not list(tmp_path.iterdir())
-
-
-def test_pixels_are_within_minus_1_and_1() -> None:
-    assert to_pixels(
-        torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 1, 1, 1, 3)
-    ).flatten().tolist() == pytest.approx([-1.0, -0.6, 1.0])
-    assert to_pixels(torch.zeros(2, 5, 4, 6, 3, dtype=torch.uint8)).shape == (2, 3, 5, 4, 6)
 
 
 def test_latents_are_what_the_codec_gives(path: Path, tmp_path: Path) -> None:

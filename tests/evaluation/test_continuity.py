@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import cast
 
@@ -9,22 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.evaluation.continuity import at_rest, continuity, departures, half, identity
+from vitascope.evaluation.continuity import at_rest, calm, continuity, departures, half, identity, unrest
 from vitascope.evaluation.films import Shown
 from vitascope.evaluation.laws import still
 from vitascope.evaluation.probe import Probe, ProbeConfig
 from vitascope.evaluation.scenes import real, scenes
+from vitascope.evaluation.tracking import appearance
 from vitascope.physics.noise import normal
 from vitascope.recipe import ClipShape
 from vitascope.shot import Shot
 from vitascope.storybook import ATTRIBUTES, Scene
+from vitascope.storybook.phrases import EVENTS
 
 VIDEO = ClipShape(frames=17, height=32, width=64, fps=8)
 
 
 @cache
 def resting() -> tuple[list[Scene], Tensor]:
-    found = [s for s in scenes(60) if still(s, VIDEO) and at_rest(real(VIDEO, [s])[0])][:6]
+    found = [s for s in scenes(60) if calm(s, real(VIDEO, [s])[0], VIDEO)][:6]
     return found, real(VIDEO, found)
 
 
@@ -76,15 +79,33 @@ def test_scenes_at_rest_are_those_whose_true_films_rest() -> None:
     assert not still(next(s for s in scenes(60) if s.camera != "still"), VIDEO)
 
 
+def test_where_others_move_flicker_is_not_looked_for() -> None:
+    """Nor where fragments fly: true films of all that is chosen, of the whole world, are at rest around their subject."""
+    video = ClipShape(frames=17, height=48, width=80, fps=8)
+    asked = scenes(160, world="whole")
+    true = real(video, asked)
+    chosen = [i for i, one in enumerate(asked) if calm(one, true[i], video)]
+    assert {asked[i].count for i in chosen} == {"one"}
+    assert {asked[i].relation for i in chosen} == {"none"}
+    left_out = [i for i, one in enumerate(asked) if i not in chosen and still(one, video) and at_rest(true[i])]
+    assert {asked[i].count for i in left_out} > {"one"}
+    assert any(asked[i].action in EVENTS for i in left_out)
+    told = []
+    for some in (chosen, left_out):
+        path = [appearance(asked[i], video) for i in some]
+        told.append(sum(unrest(true[i], known)[0] for i, known in zip(some, path)) / len(some))
+    assert told[0] < 0.1 < told[1]
+
+
 def test_true_films_do_not_flicker_and_flicker_that_is_put_in_is_measured() -> None:
     _, true = resting()
-    calm = measured(true)
-    assert calm.films == len(true)
-    assert calm.made.flicker == calm.real.flicker
-    assert calm.real.flicker is not None
-    assert calm.real.flicker < 0.4
-    assert calm.real.drift == 0
-    before = calm.real.flicker
+    quiet = measured(true)
+    assert quiet.films == len(true)
+    assert quiet.made.flicker == quiet.real.flicker
+    assert quiet.real.flicker is not None
+    assert quiet.real.flicker < 0.4
+    assert quiet.real.drift == 0
+    before = quiet.real.flicker
     for size in (4.0, 8.0, 16.0):
         blinks = size * (normal(3, "blinks", 0, (len(true), 17, 1, 1, 1)) > 0.6).float()
         told = measured((true + blinks).clamp(0, 255).to(torch.uint8)).made.flicker
@@ -122,3 +143,9 @@ def test_no_scene_at_rest_is_no_figure() -> None:
     told = measured(resting()[1], moving)
     assert (told.films, told.made.flicker, told.real.drift) == (0, None, None)
     assert told.made.identity.of == 6
+    assert not told.sure, "these eyes were never schooled"
+
+
+def test_what_goes_to_pieces_need_not_stay_the_same() -> None:
+    gone = [replace(one, action="shatters") for one in resting()[0][:2]]
+    assert measured(resting()[1], [*gone, *resting()[0][2:]]).made.identity.of == 4

@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.data.clips import to_pixels
 from vitascope.engine import Engine
 from vitascope.errors import BadModel
 from vitascope.evaluation.curves import (
@@ -53,6 +52,7 @@ from vitascope.evaluation.steering import (
 )
 from vitascope.physics.solvers import SOLVERS as KNOWN
 from vitascope.physics.solvers import Step
+from vitascope.pixels import to_pixels
 from vitascope.recipe import ClipShape
 from vitascope.shot import Shot
 from vitascope.storybook import ATTRIBUTES, WORLDS, Scene, plain, scene
@@ -341,7 +341,7 @@ def test_scenes_are_those_that_can_be() -> None:
         if one is not None:
             assert one.shows(tuple(said)) == dict(said)
             assert one.turn == "none" or one.turn not in ("dusk falls", "night falls", "day breaks")
-            assert one.camera in laws.cameras(one.subject, one.action, one.place)
+            assert one.camera in laws.cameras(one.action)
     sunk = {"subject": "fish", "colour": "brown"}
     assert {one.weather for one in (given(sunk, index, "whole") for index in range(100)) if one} == {"clear"}
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.data.clips import to_pixels
 from vitascope.evaluation.distribution import (
     distribution,
     diversity,
@@ -21,6 +20,7 @@ from vitascope.evaluation.distribution import (
 from vitascope.evaluation.probe import Probe, ProbeConfig
 from vitascope.evaluation.streams import scenery
 from vitascope.physics.noise import normal
+from vitascope.pixels import to_pixels
 from vitascope.storybook import render, scene
 
 

@@ -10,16 +10,16 @@ from typing import Any, cast
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from vitascope.data.clips import to_pixels
 from vitascope.engine import Engine
 from vitascope.errors import BadModel, BadShot
 from vitascope.evaluation.adherence import Adherence, adherence, fits
 from vitascope.evaluation.continuity import continuity
 from vitascope.evaluation.curves import measured
 from vitascope.evaluation.distribution import Likeness, distribution, features
-from vitascope.evaluation.fidelity import SAME, fidelity, psnr, reconstructed
+from vitascope.evaluation.fidelity import SAME, detail, fidelity, psnr, reconstructed
 from vitascope.evaluation.films import ROWS, generated, prepared, show
 from vitascope.evaluation.first import Onset, first, onset
 from vitascope.evaluation.laws import laws
@@ -31,6 +31,7 @@ from vitascope.evaluation.scenes import SEED, real, scenes, siblings
 from vitascope.evaluation.share import Share
 from vitascope.evaluation.steering import CURVES, SOLVERS, STEPS
 from vitascope.physics.solvers import Step
+from vitascope.pixels import to_pixels
 from vitascope.recipe import ClipShape, Recipe
 from vitascope.shot import Given, Shot
 from vitascope.storybook import ATTRIBUTES, plain, withheld
@@ -159,6 +160,32 @@ def test_fidelity_of_a_codec_that_changes_nothing_and_of_one_that_does() -> None
     counts = {name: sum(s.weather == name for s in scenes(10)) for name in measured.weather}
     together = sum(value * counts[name] for name, value in measured.weather.items()) / 10
     assert together == pytest.approx(measured.psnr)
+
+
+def test_fine_detail_is_what_a_blur_takes() -> None:
+    """A line one pixel wide is all detail but for its own fifth of the blur; a slope has none."""
+    line, slope = torch.zeros(1, 1, 15, 15, 3, dtype=torch.uint8), torch.zeros(1, 1, 15, 15, 3, dtype=torch.uint8)
+    line[..., 7, :] = 200
+    slope[:] = (8 * torch.arange(15, dtype=torch.uint8))[:, None]
+    assert detail(line)[0, 0, :, 7].tolist() == pytest.approx([160.0] * 15)
+    assert detail(line)[0, 0, 5, :].sum() == pytest.approx(0)
+    assert detail(slope)[..., 2:-2].abs().max() < 1e-9
+
+
+def test_of_detail_a_codec_that_blurs_leaves_less_and_one_that_dulls_its_share() -> None:
+    perfect = fidelity(cast(Engine, Perfect(1)), 10)
+    assert (perfect.thin, perfect.thin_subjects, perfect.subjects) == (pytest.approx(1), pytest.approx(1), None)
+    duller, blurred = Perfect(1), Perfect(1)
+    duller.codec.decode = lambda latent: iter([0.5 * latent])
+    blurred.codec.decode = lambda latent: iter([F.avg_pool3d(latent, (1, 3, 3), 1, (0, 1, 1), count_include_pad=False)])
+    half, less = (fidelity(cast(Engine, each), 10) for each in (duller, blurred))
+    assert half.thin == pytest.approx(0.5, abs=0.02)
+    assert half.thin_subjects == pytest.approx(0.5, abs=0.02)
+    assert set(half.thin_weather) == set(half.weather)
+    assert less.psnr > half.psnr, "a blur is nearer in all,"
+    assert less.thin < half.thin, "and has lost more of what is thin"
+    assert less.subjects is not None
+    assert less.subjects < less.psnr
 
 
 def test_retrieval_of_perfect_wrong_and_empty_embeddings() -> None:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from vitascope.data.clips import Source
 from vitascope.data.own import OwnClips
-from vitascope.engine import to_bytes
 from vitascope.evaluation.lessons import degraded
 from vitascope.evaluation.memory import Cut, Drawn, Together, memory, nearest, small
 from vitascope.evaluation.scenes import real, scenes
@@ -21,6 +20,7 @@ from vitascope.physics.exact import FiniteData
 from vitascope.physics.noise import normal
 from vitascope.physics.solvers import SOLVERS
 from vitascope.physics.times import shifted
+from vitascope.pixels import to_bytes
 from vitascope.recipe import ClipShape
 
 VIDEO = ClipShape(frames=9, height=32, width=64, fps=8)

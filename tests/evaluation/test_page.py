@@ -19,6 +19,7 @@ from vitascope.evaluation.distribution import Distribution, Diversity, Likeness
 from vitascope.evaluation.drawing import TRUE
 from vitascope.evaluation.fidelity import Fidelity
 from vitascope.evaluation.figures import Figure, beside, figures
+from vitascope.evaluation.first import First, Onset
 from vitascope.evaluation.laws import Law, Lawful, Laws
 from vitascope.evaluation.memory import Memory, Pair
 from vitascope.evaluation.page import page
@@ -30,7 +31,7 @@ from vitascope.evaluation.steering import CURVES
 
 
 @cache
-def result(weights: str = "aa<b>", hits: int = 7) -> Result:
+def result(weights: str = "aa<b>", hits: int = 7, sure: bool = True) -> Result:
     some = Share(hits, 10)
     steady = Steadiness(0.5, None, some)
     like = Likeness(0.4, 0.2, 0.5, 0.6)
@@ -41,10 +42,10 @@ def result(weights: str = "aa<b>", hits: int = 7) -> Result:
         weights=weights,
         walk={"steps": 3, "solver": "unipc", "guidance": "7 > 2", "shift": 3.0},
         probe=None,
-        fidelity=Fidelity(4, 30.5, 28.0, {"clear": 31.0}),
+        fidelity=Fidelity(4, 30.5, 28.0, {"clear": 31.0}, 21.0, 0.6, 0.4, {"clear": 0.6}),
         retrieval=Retrieval(4, Found(0.5, 1.0), Found(0.5, 1.0), Found(0.25, 1.0)),
         adherence=Adherence.of("withheld", attributes, []),
-        continuity=Continuity(3, steady, steady, replace(steady, flicker=0.1)),
+        continuity=Continuity(3, sure, steady, steady, replace(steady, flicker=0.1)),
         distribution=Distribution(10, like, like, like),
         diversity=Diversity(4, 16, 0.5, 0.8),
         memory=Memory(5, 9, Share(1, 2), Share(0, 2), 9.0, 20.0, 0.5, 0.9, (Pair(0, 3, 9.0, 0.5),), 15.0),
@@ -128,6 +129,28 @@ def test_a_scatter_shows_every_point_and_the_cuts() -> None:
     drawn = scatter("Why?", Axis("x"), Axis("y"), [(1, 2, "<a>"), (3, 4, "b")], ("true", 2, 3), (1.5, 2.5))
     assert [told for _, _, told in circles(drawn)] == ["<a>", "b"]
     assert len([e for e in svg(drawn).iter() if e.attrib.get("class") == "cut"]) == 2
+
+
+def test_what_the_probe_cannot_tell_is_no_figure() -> None:
+    names = {row.name for row in figures(result())}
+    assert "same subject" in names
+    assert names - {row.name for row in figures(result(sure=False))} == {"same subject"}
+    text = page(result(sure=False), None, None, {})
+    assert "The latter is not measured" in text
+    assert "Is the subject of the second half" not in text
+    told = result()
+    none = tuple(replace(row, measured=False) for row in told.adherence.attributes)
+    unread = replace(told, adherence=Adherence.of("withheld", none, []))
+    together = {row.name: row.made for row in figures(unread) if row.measure == "adherence"}
+    assert together == {"mean": None, "all at once": None}, "of no attribute at all, films are not right in every one"
+
+
+def test_a_first_picture_that_is_kept_better_is_better() -> None:
+    onset = Onset(27.0, 1.1)
+    told = replace(result(), first=First(4, onset, onset, replace(onset, kept=None)))
+    kept = next(row for row in figures(told) if row.name == "kept")
+    assert kept.wins(27.0, 25.0)
+    assert not kept.wins(25.0, 27.0)
 
 
 def test_the_page_is_one_file_of_its_own() -> None:

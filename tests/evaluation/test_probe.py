@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import nn
 
-from vitascope.data.clips import to_pixels
 from vitascope.errors import BadModel
 from vitascope.evaluation.lessons import (
     Lessons,
@@ -28,6 +27,7 @@ from vitascope.evaluation.lessons import (
 )
 from vitascope.evaluation.probe import ENOUGH, Probe, ProbeConfig, Schooling
 from vitascope.evaluation.streams import LOUD, Seen, coordinates, drift, matched, moments_of, scenery
+from vitascope.pixels import to_pixels
 from vitascope.recipe import ClipShape
 from vitascope.storybook import ATTRIBUTES, WORLDS, scene
 from vitascope.storybook.worlds import MIRRORED

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from vitascope.storybook import ATTRIBUTES, WORLDS, Scene, pixels, render, scene, sheet
+from vitascope.storybook import ATTRIBUTES, WORLDS, Scene, pixels, render, scene
 from vitascope.storybook.motion import pose
 from vitascope.storybook.pixels import view
-from vitascope.storybook.traces import leaves_trace
 from vitascope.storybook.views import camera
 from vitascope.storybook.worlds import TURNS, WALKERS, WATER
 
@@ -149,16 +148,6 @@ def test_a_zoom_scales_about_the_centre():
     assert camera(dataclasses.replace(zoomed, camera="zooms out"), 2.0).zoom < 1
 
 
-def test_a_contact_sheet_shows_the_first_and_the_last_frame():
-    clips = render([scene(30, 0), scene(30, 1)], frames=9, height=16, width=32)
-    page = sheet(clips, columns=3, gap=2)
-    assert page.shape == (16 * 2 + 2, 32 * 3 + 4, 3)
-    assert torch.equal(page[:16, :32], clips[0, 0])
-    assert torch.equal(page[-16:, -32:], clips[1, -1])
-    with pytest.raises(ValueError, match="at least one"):
-        sheet([])
-
-
 def features(made: Scene) -> set[str]:
     """What of a scene is drawn by code of its own."""
     found = {
@@ -166,7 +155,7 @@ def features(made: Scene) -> set[str]:
     }
     found |= {made.action} & {"shatters", "splashes", "swings"}
     found |= {made.turn, made.relation, made.count}
-    if leaves_trace(made):
+    if made.trace is not None:
         found.add("wake" if made.place in WATER else "prints" if made.subject in WALKERS else "tracks")
     return found
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from vitascope.storybook import DURATION, WORLDS, Scene, camera, cast, pixels, places, render, scene, worlds
+from vitascope.storybook import DURATION, WORLDS, Scene, camera, cast, pixels, places, render, scene, traces, worlds
+from vitascope.storybook.lexicon import settings
 from vitascope.storybook.motion import facing, pose, radius, times
-from vitascope.storybook.traces import Print, leaves_trace, prints
+from vitascope.storybook.phrases import Phrases
+from vitascope.storybook.scenes import Trace
+from vitascope.storybook.traces import Print, prints
 from vitascope.storybook.views import Camera, parallax, view
 
 CAMERAS = WORLDS["whole"].values["camera"]
@@ -27,7 +31,7 @@ def quiet(**labels: Any) -> Scene:
     """A scene of the whole world with these labels and nothing else going on."""
     usual = {"beat": "none", "turn": "none", "count": "one", "relation": "none", "other": "none", "camera": "still"}
     usual |= {"mood": "neutral", "size": "small", "weather": "clear", "light": "day", "place": "snowfield"}
-    return dataclasses.replace(scene(11, 2, "any", "whole"), **{**usual, **labels})
+    return replace(scene(11, 2, "any", "whole"), **{**usual, **labels})
 
 
 WALKERS = [
@@ -65,6 +69,43 @@ def filmed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Tensor, Tenso
     return drawn
 
 
+def test_what_is_told_of_traces_is_what_is_pressed() -> None:
+    """The tables of captions and pictures have the same places and the same traces, and both ask the scene."""
+    assert set(worlds.SOFT) == set(traces.SOFT) == set(settings.SOFT)
+    assert set(get_args(Trace)) == set(settings.TRACES)
+    found: dict[Trace | None, int] = {}
+    for index in range(1500):
+        made = replace(scene(5, index, "any", "whole"), beat="none", relation="none", turn="none", camera="still")
+        found[made.trace] = found.get(made.trace, 0) + 1
+        told = {Phrases(made, random.Random(k), set()).trace([]).removeprefix(", ") for k in range(12)} - {""}
+        ends = [f" {settings.SOFT[made.place]}", ""] if made.place in settings.SOFT else [""]
+        words = settings.RINGS if made.action == "splashes" else settings.TRACES[made.trace] if made.trace else ()
+        assert told <= {text + end for text in words for end in ends}, made
+        assert told or not made.trace, made
+    assert set(found) == {None, *get_args(Trace)}
+    assert min(found.values()) > 5, found
+
+
+@pytest.mark.parametrize(
+    ("trace", "labels"),
+    [
+        ("footprints", {"subject": "fox", "action": "walks"}),
+        ("wheels", {"subject": "bicycle", "action": "moves left"}),
+        ("groove", {"subject": "box", "action": "rolls", "place": "desert"}),
+        ("wake", {"subject": "boat", "action": "moves left", "place": "sea"}),
+        (None, {"subject": "fox", "action": "walks", "place": "meadow"}),
+        (None, {"subject": "fox", "action": "bounces"}),
+        (None, {"subject": "kite", "action": "moves left", "place": "beach"}),
+    ],
+)
+def test_a_trace_changes_the_picture_where_there_is_one(
+    trace: Trace | None, labels: dict[str, Any], filmed: Callable[..., tuple[Tensor, Tensor, Tensor]]
+) -> None:
+    made = quiet(**labels)
+    assert made.trace == trace
+    assert bool((filmed(made, 3)[1] > 5).any()) == (trace is not None)
+
+
 def spot(mark: Print, made: Scene, by: Camera) -> tuple[float, float, float, float]:
     """Where a camera sees a print: column and row of its middle, half-sizes, in pixels."""
     x, y = by.sees(mark.x, mark.y, parallax(made, made.floor))
@@ -76,7 +117,7 @@ def spot(mark: Print, made: Scene, by: Camera) -> tuple[float, float, float, flo
 @pytest.mark.parametrize("labels", WALKERS, ids=lambda labels: labels["subject"])
 def test_a_print_has_its_place_in_the_world_for_good(labels: dict[str, Any], way: str) -> None:
     walking = quiet(**labels, camera=way)
-    assert leaves_trace(walking)
+    assert walking.trace is not None
     moments = times(33)
     marks = prints(walking, moments)
     assert len({mark.x for mark in marks}) == len(marks) > 6
@@ -118,7 +159,7 @@ def test_prints_hardly_shift_against_the_ground_around_them() -> None:
     moments, worst = times(33), dict.fromkeys(CAMERAS, 0.0)
     for index in range(2500):
         made = scene(3, index, "any", "whole")
-        for maker in filter(leaves_trace, cast(made)):
+        for maker in (each for each in cast(made) if each.trace is not None):
             if maker.subject not in worlds.WALKERS:
                 continue
             views = [camera(made, t) for t in moments]

@@ -27,9 +27,8 @@ from vitascope.storybook import (
     view,
 )
 from vitascope.storybook.actors import PIECES
-from vitascope.storybook.motion import times
+from vitascope.storybook.motion import impact, times
 from vitascope.storybook.shapes import extent
-from vitascope.storybook.traces import impact
 
 SIZES = [(48, 80), (64, 128), (60, 40)]
 

@@ -13,11 +13,13 @@ import torch
 
 from vitascope import bundle
 from vitascope.bundle import CODEC, LEARNED, NETWORK, TEXT, TOKENIZER
+from vitascope.data import listing, own_clips
 from vitascope.data.own import OwnSource
 from vitascope.engine import Engine
 from vitascope.errors import BadData, BadModel, BadRecipe, BadRun
 from vitascope.learned import learned_by, rendered_for
 from vitascope.media import Video
+from vitascope.media.fitting import Measure
 from vitascope.recipe import RECIPES, Recipe
 from vitascope.shot import Shot
 from vitascope.storybook import render, scene, vocabulary
@@ -167,6 +169,30 @@ def test_the_stages_that_the_recipe_names_are_trained_and_those_asked_for(base: 
     assert {path.stem for path in (tmp_path / "one").glob("*.safetensors")} == {"diffusion"}
 
 
+@pytest.mark.parametrize("stage", ["codec", "clip"])
+def test_what_the_bundles_network_learned_on_does_not_move_without_it(base: Path, tmp_path: Path, stage: str) -> None:
+    run, heard = tmp_path / "run", list[str]()
+    alone = brief(tmp_path / "alone.toml", stage, steps=1)
+    with pytest.raises(BadRecipe, match=rf"it trains {stage} and not diffusion.*; add \[stages\.diffusion\], or"):
+        train_recipe(alone, run, start=str(base))
+    assert not run.exists()
+    # Asked for by name it is a beginning, and what is still to come is told.
+    train_recipe(alone, run, start=str(base), stages=[stage], warn=heard.append)
+    assert len(heard) == 1
+    assert f"began with, and learned on another {stage} than was trained here" in heard[0]
+    assert heard[0].endswith("train it with --resume --stage diffusion")
+    heard.clear()
+    train_recipe(alone, run, resume=True, stages=["diffusion"], warn=heard.append)
+    assert heard == []
+    # The other way round it would stay as it is.
+    both = brief(tmp_path / "both.toml", stage, "diffusion", steps=1)
+    train_recipe(both, tmp_path / "other", start=str(base), stages=["diffusion"])
+    with pytest.raises(
+        BadRun, match=rf"stage {stage} is to be trained, and diffusion, .*; delete diffusion\.saf.*leave it out"
+    ):
+        train_recipe(both, tmp_path / "other", resume=True)
+
+
 def test_a_run_remembers_where_it_began(base: Path, tmp_path: Path) -> None:
     recipe = brief(tmp_path / "r.toml", "diffusion", steps=6)
     mine = Path(shutil.copytree(base, tmp_path / "mine"))
@@ -313,6 +339,14 @@ def test_own_films_are_learned_from(base: Path, films: Path, tmp_path: Path, ask
     assert [line["step"] for line in lines if "held out" in line] == [0, 2, 4]
 
 
+def held_out_of(run: Path, films: Path) -> str:
+    """The number of the one film that a run holds out."""
+    found = own_clips(run / "data" / "own.u8", listing(films), Measure(5, 32, 64, 8)).held_out
+    assert found is not None
+    (caption,) = set(found.captions)
+    return caption.removeprefix("a zebra, take ")
+
+
 def test_words_of_own_captions_become_known_and_the_others_mean_what_they_did(
     base: Path, films: Path, tmp_path: Path
 ) -> None:
@@ -322,7 +356,9 @@ def test_words_of_own_captions_become_known_and_the_others_mean_what_they_did(
     before, after = bundle.load(base), bundle.load(made)
     old, new = (system.text.words.tokenizer.get_vocab() for system in (before, after))
     assert {word: new[word] for word in old} == old
-    assert set(new) - set(old) >= {"zebra", "take", "nothing"}
+    # Of the eleven films one was held out, and one could not be used: no step saw what their captions alone say.
+    told = {"zebra", "take", *map(str, range(11)), "nothing"} - set(old)
+    assert set(new) - set(old) == told - {"nothing", held_out_of(tmp_path / "run", films)}
     assert before.text.words.unknown_words("a red zebra") == ["zebra"]
     assert after.text.words.unknown_words("a red zebra") == []
     assert torch.equal(after.text(["a red ball"])["context"], before.text(["a red ball"])["context"])
@@ -333,11 +369,63 @@ def test_words_of_own_captions_become_known_and_the_others_mean_what_they_did(
     assert before_it == rendered_for(bundle.described(base)[0])
     assert isinstance(films_of_it, OwnSource)
     assert films_of_it.count == 20
-    # The run keeps its words: a bundle of it needs the films no more.
+    # The run keeps its words: resumed it has the same, and a bundle of it needs the films no more.
+    train_recipe(brief(tmp_path / "r.toml", "diffusion", steps=3), tmp_path / "run", resume=True)
+    again = bundle.load(made)
+    assert again.text.words.json() == after.text.words.json()
+    assert torch.equal(again.text(["a red zebra, take"])["context"], after.text(["a red zebra, take"])["context"])
     shutil.rmtree(mine)
     kept = bundle_of(tmp_path / "run", tmp_path / "half", strength=0.5)
     for name in (TOKENIZER, LEARNED):
         assert (kept / name).read_bytes() == (made / name).read_bytes()
+
+
+def test_a_run_that_is_stopped_while_films_are_read_finds_the_same_words(films: Path, tmp_path: Path) -> None:
+    def stop(doing: str, step: int, *_: object) -> None:
+        if (doing, step) == ("reading films", 5):
+            raise Stopped
+
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        (RECIPES / "tiny.toml").read_text().replace("steps = 40", "steps = 1").replace("steps = 30", "steps = 1")
+    )
+    whole = train_recipe(str(recipe), tmp_path / "whole", data=films)
+    with pytest.raises(Stopped):
+        train_recipe(str(recipe), tmp_path / "run", data=films, watch=stop)
+    with pytest.raises(BadRun, match=r"tokenizer\.json: it is not there; go on with the run"):
+        bundle_of(tmp_path / "run", tmp_path / "b")
+    made = train_recipe(str(recipe), tmp_path / "run", resume=True)
+    assert bundle.digests(made) == bundle.digests(whole)
+
+
+def test_a_run_whose_words_an_older_version_found_keeps_them(base: Path, films: Path, tmp_path: Path) -> None:
+    """It took those of every caption, before a film was read."""
+    run, recipe = tmp_path / "run", brief(tmp_path / "r.toml", "clip", "diffusion", steps=1)
+
+    def stop(doing: str, step: int, *_: object) -> None:
+        if doing.startswith("training"):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train_recipe(recipe, run, data=films, start=str(base), watch=stop)
+    words = bundle.described(base)[1].with_new(["nothing", "take", "zebra", *map(str, range(11))])
+    table = json.loads((run / "recipe.json").read_text())
+    table["text"]["vocab"] = len(words)
+    (run / "recipe.json").write_text(json.dumps(table))
+    (run / TOKENIZER).write_text(words.json())
+    made = train_recipe(recipe, run, resume=True)
+    assert bundle.described(made)[1].json() == words.json()
+    # What is trained for them is not taken for what is trained for others.
+    (run / TOKENIZER).unlink()
+    with pytest.raises(
+        BadRun, match=rf"what is trained there knows {len(words):,} words, and there are {len(words) - 2:,}"
+    ):
+        train_recipe(recipe, run, resume=True)
+    (run / TOKENIZER).write_text(bundle.described(base)[1].json())
+    with pytest.raises(
+        BadRun, match=rf"tokenizer\.json: it has .* words and the run began with {len(words):,}; delete it"
+    ):
+        train_recipe(recipe, run, resume=True)
 
 
 def test_the_loss_on_what_is_held_out_is_of_the_averaged_weights_and_changes_nothing(
@@ -413,7 +501,9 @@ def test_from_nothing_the_words_are_those_of_the_captions(films: Path, tmp_path:
     made = train_recipe(str(tmp_path / "r.toml"), tmp_path / "run", data=films, warn=heard.append)
     assert len(heard) == 1  # the empty film
     words = bundle.described(made)[1]
-    assert words.unknown_words("a zebra, take 7") == []
+    held = held_out_of(tmp_path / "run", films)
+    for take in map(str, range(11)):
+        assert words.unknown_words(f"a zebra, take {take}") == ([take] if take == held else [])
     assert words.unknown_words("a red zebra") == ["red"]
     assert {path.stem for path in (tmp_path / "run").glob("*.safetensors")} == {"codec", "clip", "diffusion"}
 

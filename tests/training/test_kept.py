@@ -121,6 +121,36 @@ def test_a_run_that_goes_on_with_its_decoder_alone_has_the_bundles_network(run: 
         bundle_of(tmp_path / "run", tmp_path / "c", step=2)
 
 
+def test_weights_that_learned_on_another_codec_are_not_put_beside_this_one(run: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(run, tmp_path / "run"))
+    for name in ("diffusion", "clip", "codec"):
+        (mine / f"{name}.safetensors").unlink()
+    text = (run.parent / "brief.toml").read_text(encoding="utf-8").replace("muon_lr = 2e-3", "muon_lr = 2e-2")
+    (tmp_path / "other.toml").write_text(text, encoding="utf-8")
+    train_recipe(str(tmp_path / "other.toml"), mine, resume=True)
+    shutil.copy(run / "kept" / "diffusion-000002.safetensors", mine / "kept")
+    bundle_of(mine, tmp_path / "b")
+    with pytest.raises(
+        BadRun, match="the weights of stage diffusion that this takes learned on latents of another codec"
+    ):
+        bundle_of(mine, tmp_path / "c", step=2)
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_network_of_the_bundle_is_not_put_beside_another_codec(run: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "codec.toml"
+    recipe.write_text(
+        'name = "c"\n[stages.codec]\nsteps = 2\nbatch = 2\nclips = 8\nlr = 1e-2\n[stages.diffusion]\nsteps = 2\n'
+    )
+    train_recipe(str(recipe), tmp_path / "run", start=str(run / "bundle"), stages=["codec"])
+    with pytest.raises(BadRun, match="stage diffusion that this takes learned on latents of another codec"):
+        bundle_of(tmp_path / "run", tmp_path / "b")
+    train_recipe(str(recipe), tmp_path / "run", resume=True)
+    bundle_of(tmp_path / "run", tmp_path / "b")
+    with pytest.raises(BadRun, match="stage diffusion that this takes learned on latents of another codec"):
+        bundle_of(tmp_path / "run", tmp_path / "c", strength=0.5)
+
+
 @pytest.fixture(scope="module")
 def further(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that goes on with the network of the other one's bundle."""

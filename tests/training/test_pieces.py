@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitascope.data.clips import Source, story_clips, to_pixels
+from vitascope.data.clips import Pixels, Source, StoryClips, story_clips
 from vitascope.diffusion import Diffusion
 from vitascope.models.dit import along
 from vitascope.physics.noise import Noise, normal
 from vitascope.physics.schedule import Linear
 from vitascope.physics.times import LogitNormal
+from vitascope.pixels import to_pixels
 from vitascope.recipe import Recipe, StageSettings
 from vitascope.storybook import caption, presence
 from vitascope.training.beginning import complete, fresh
-from vitascope.training.held_out import measuring
-from vitascope.training.tasks import CodecTask, DiffusionTask, edges, weighed
+from vitascope.training.held_out import MOST, held_out_loss, measuring, parts
+from vitascope.training.loop import State
+from vitascope.training.tasks import CodecTask, Crops, DiffusionTask, edges, weighed
 
 
 def settings(**changes: Any) -> StageSettings:
@@ -160,11 +163,69 @@ def test_a_subjects_place_is_in_the_middle_of_its_crop_and_not_always_at_one_pla
         assert {int(each[2]) for lot in found for each in lot} == lefts
 
 
+class Seen:
+    """Clips that remember which of them were looked at."""
+
+    def __init__(self, clips: StoryClips) -> None:
+        self.clips, self.indices = clips, list[int]()
+        self.source = clips.source
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def view(self, index: int) -> Pixels:
+        self.indices.append(index)
+        return self.clips.view(index)
+
+
+@pytest.mark.parametrize("frames", [None, [5, 9, 5, 1]])
+def test_a_codec_sees_every_clip_once_in_each_epoch(tmp_path: Path, frames: list[int] | None) -> None:
+    clips = Seen(story_clips(tmp_path / "clips.u8", Source(seed=1, count=30, frames=9, height=16, width=16)))
+    codec = fresh(complete(Recipe.read("tiny"))).codec
+    task = CodecTask(codec, clips, settings(batch=4, clips=30, frames=frames), seed=2)  # type: ignore[arg-type]
+    sizes = [len(task.batch(step).pixels) for step in range(30)]
+    assert sizes[:5] == ([4] * 5 if frames is None else [4 * 9 // 5, 4, 4 * 9 // 5, 4 * 9, 4 * 9 // 5])
+    assert len(clips.indices) == sum(sizes), "none was taken and thrown away"
+    epochs = [clips.indices[first : first + 30] for first in range(0, len(clips.indices) - 29, 30)]
+    assert len(epochs) > 3
+    assert all(sorted(epoch) == list(range(30)) for epoch in epochs)
+
+
 def test_what_is_held_out_is_measured_whole() -> None:
-    chosen = settings(batch=8, frames=[1, 9], crop=64, dropout=0.3)
-    measured = measuring(chosen, 5, whole=True)
-    assert (measured.batch, measured.dropout, measured.frames, measured.crop) == (5, 0.0, None, None)
-    assert measuring(chosen, 50) == chosen.model_copy(update={"dropout": 0.0})
+    chosen = settings(batch=8, frames=[1, 9], crop=64, dropout=0.3, often={"light": {"night": 2}})
+    measured = measuring(chosen, whole=True)
+    assert (measured.dropout, measured.frames, measured.crop, measured.often) == (0.0, None, None, {})
+    assert measuring(chosen) == chosen.model_copy(update={"dropout": 0.0, "frames": (9,), "often": {}})
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"),
+    [(15, 8, (8, 7)), (9, 8, (5, 4)), (16, 8, (8, 8)), (5, 8, (5,)), (17, 4, (4, 4, 3, 3, 3)), (1, 8, (1,))],
+)
+def test_each_clip_that_is_held_out_counts_once(tmp_path: Path, count: int, batch: int, sizes: tuple[int, ...]) -> None:
+    assert parts(count, batch) == sizes
+    clips = Seen(story_clips(tmp_path / "clips.u8", Source(seed=1, count=count, frames=5, height=16, width=16)))
+    chosen = measuring(settings(batch=batch, clips=count, frames=[1, 5]))
+    model = fresh(complete(Recipe.read("tiny"))).codec
+
+    class Told(CodecTask):
+        """Its loss is the mean of the numbers of its batch's clips."""
+
+        def loss(self, batch: Crops, *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
+            mine = clips.indices[-len(batch.pixels) :]
+            assert len(noise.seeds) == len(mine)
+            return torch.tensor(mine).double().mean(), {}
+
+    task = Told(model, clips, chosen, seed=2)  # type: ignore[arg-type]
+    task.order = replace(task.order, batch=sizes)
+    found = held_out_loss(task, sizes, chosen, State.fresh(model.vae, chosen), 7, "cpu")
+    assert sorted(clips.indices) == list(range(count))
+    assert found == pytest.approx((count - 1) / 2)
+
+
+def test_of_many_that_are_held_out_some_are_measured() -> None:
+    assert sum(parts(10_000, 24)) == MOST
+    assert max(parts(10_000, 24)) - min(parts(10_000, 24)) <= 1
 
 
 def test_a_codecs_crops_weigh_subjects_and_every_other_is_around_one(tmp_path: Path) -> None:
@@ -182,7 +243,7 @@ def test_a_codecs_crops_weigh_subjects_and_every_other_is_around_one(tmp_path: P
         same, none = plainly.batch(step)
         assert none is None
         assert torch.equal(pixels[::2], same[::2]), "half of the crops are anywhere"
-        for row, index in enumerate(task.order.at(step)[0][:10]):
+        for row, index in enumerate(task.order.at(step)[0]):
             film = to_pixels(torch.tensor(clips.view(index))[None])[0]
             there = presence(clips.scene(index), 9, 96, 160)
             cuts = [  # where it may have been cut out, by its pixels: some skies are alike everywhere

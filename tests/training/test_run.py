@@ -140,7 +140,7 @@ def test_a_finished_run_resumes_into_itself(recipe: str, unbroken: Path) -> None
     assert hashes(unbroken) == before
 
 
-def test_another_recipe_is_refused_and_another_length_is_not(unbroken: Path, tmp_path: Path) -> None:
+def test_another_recipe_is_refused_and_another_rate_is_not(unbroken: Path, tmp_path: Path) -> None:
     other = brief() | {"seed": 2}
     before, run = hashes(unbroken), tmp_path / "run"
     shutil.copytree(unbroken, run)
@@ -150,6 +150,125 @@ def test_another_recipe_is_refused_and_another_length_is_not(unbroken: Path, tmp
     train_recipe(written(tmp_path / "brief.toml", brief(lr=2e-3)), run, resume=True)
     assert hashes(run) | {"recipe.json": ""} == before | {"recipe.json": ""}
     assert hashes(run) != before
+
+
+# What belongs together
+
+
+def longer(path: Path, *stages: str) -> str:
+    """The brief recipe with four steps more in some stages."""
+    recipe = brief()
+    for stage in stages:
+        recipe["stages"][stage]["steps"] = STEPS + 4
+    return written(path, recipe)
+
+
+def copied(run: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(run, folder / "run"))
+
+
+def ensure_one(run: Path) -> None:
+    """The bundle's codec is its stage's, and what was learned on it was learned on just this."""
+    shipped = bundle.load(run / "bundle")
+    codec, decoder = (checkpoint.load(run / f"{stage}.safetensors") for stage in ("codec", "decoder"))
+    for name, value in shipped.codec.vae.state_dict().items():
+        encodes = name.startswith(("encoder.", "conv1."))
+        state = codec if encodes else decoder
+        torch.testing.assert_close(value, state[f"average/{name}"], atol=1e-6, rtol=2**-8)
+        if encodes:
+            assert torch.equal(decoder[f"model/{name}"], codec[f"average/{name}"])
+    notes = [checkpoint.noted(run / f"{stage}.safetensors").about for stage in ("diffusion", "decoder")]
+    assert notes[0]["learned on codec"] == notes[1]["learned on codec"]
+    assert "learned on clip" in notes[0].keys() - notes[1].keys()
+
+
+def test_a_run_whose_stages_all_get_longer_goes_on(unbroken: Path, tmp_path: Path) -> None:
+    ensure_one(unbroken)
+    run, heard = copied(unbroken, tmp_path), list[str]()
+    made = train_recipe(longer(tmp_path / "r.toml", *STAGES), run, resume=True, warn=heard.append)
+    assert [int(checkpoint.load(run / f"{stage}.safetensors")["step"]) for stage in STAGES] == [STEPS + 4] * 4
+    ensure_one(run)
+    assert bundle.digests(made) != bundle.digests(unbroken / "bundle")
+    assert len(heard) == 2
+    assert "until step 12 it learned on latents of another codec and words of another text tower than" in heard[0]
+    assert "decoder.safetensors: until step 12 it learned on latents of another codec than there is now" in heard[1]
+    heard.clear()
+    train_recipe(longer(tmp_path / "r.toml", *STAGES), run, resume=True, warn=heard.append)
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "left"),
+    [
+        ("codec", r"diffusion and decoder, .* delete diffusion\.safetensors and decoder\.safetensors"),
+        ("clip", r"diffusion, .* delete diffusion\.safetensors to"),
+    ],
+)
+def test_a_stage_does_not_move_on_beneath_those_that_are_done(
+    unbroken: Path, tmp_path: Path, stage: str, left: str
+) -> None:
+    run, before = copied(unbroken, tmp_path), hashes(unbroken)
+    recipe = longer(tmp_path / "r.toml", stage)
+    for stages in (None, [stage]):
+        with pytest.raises(
+            BadRun, match=f"stage {stage} is to go on from step 12, and {left}.*or leave its steps at 12"
+        ):
+            train_recipe(recipe, run, resume=True, stages=stages, watch=lambda *_: pytest.fail("it worked"))
+    assert hashes(run) == before
+    for name in ("diffusion", "decoder"):
+        (run / f"{name}.safetensors").unlink()
+    train_recipe(recipe, run, resume=True)
+    ensure_one(run)
+    # The network may: nothing builds on it.
+    train_recipe(longer(tmp_path / "r.toml", stage, "diffusion"), run, resume=True)
+    ensure_one(run)
+
+
+def test_of_stages_that_get_longer_one_by_one_it_is_told_what_is_still_to_come(unbroken: Path, tmp_path: Path) -> None:
+    run, heard = copied(unbroken, tmp_path), list[str]()
+    recipe = longer(tmp_path / "r.toml", *STAGES)
+    train_recipe(recipe, run, resume=True, stages=["codec"], warn=heard.append)
+    assert [line.rpartition("; ")[2] for line in heard] == [
+        f"go on with --resume --stage {stage}" for stage in ("diffusion", "decoder")
+    ]
+    assert heard[0].startswith(f"{run / 'bundle'}: its diffusion learned on latents of another codec than there is now")
+    for stage in ("clip", "decoder", "diffusion"):
+        heard.clear()
+        train_recipe(recipe, run, resume=True, stages=[stage], warn=heard.append)
+    ensure_one(run)
+    assert len(heard) == 1
+    assert "until step 12" in heard[0]
+
+
+def test_a_codec_that_is_trained_anew_has_to_come_out_as_it_was(recipe: str, unbroken: Path, tmp_path: Path) -> None:
+    run, before = copied(unbroken, tmp_path), hashes(unbroken)
+    (run / "codec.safetensors").unlink()
+    train_recipe(recipe, run, resume=True)
+    assert hashes(run) == before
+    (run / "codec.safetensors").unlink()
+    with pytest.raises(
+        BadRun, match=r"diffusion\.safetensors: stage diffusion is done, and learned on latents of another"
+    ):
+        train_recipe(written(tmp_path / "other.toml", brief(muon_lr=1e-2)), run, resume=True)
+    (run / "diffusion.safetensors").unlink()
+    with pytest.raises(
+        BadRun, match=r"decoder\.safetensors: stage decoder is done, .* delete it, to have it trained anew"
+    ):
+        train_recipe(written(tmp_path / "other.toml", brief(muon_lr=1e-2)), run, resume=True)
+    (run / "decoder.safetensors").unlink()
+    train_recipe(written(tmp_path / "other.toml", brief(muon_lr=1e-2)), run, resume=True)
+    ensure_one(run)
+
+
+def test_a_run_of_a_version_that_noted_nothing_of_it_goes_on(recipe: str, unbroken: Path, tmp_path: Path) -> None:
+    run, before = copied(unbroken, tmp_path), hashes(unbroken)
+    for stage in STAGES:
+        path = run / f"{stage}.safetensors"
+        checkpoint.save(path, checkpoint.load(path), {"stage": stage, "recipe": "tiny"})
+    train_recipe(recipe, run, resume=True, warn=pytest.fail)
+    assert hashes(run) == before
+    train_recipe(longer(tmp_path / "r.toml", "diffusion", "decoder"), run, resume=True, warn=pytest.fail)
+    ensure_one(run)
 
 
 def test_a_recipe_that_cannot_be_read_is_told(unbroken: Path, recipe: str, tmp_path: Path) -> None:

@@ -20,8 +20,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from vitascope.data.clips import to_pixels
-from vitascope.engine import Engine, to_bytes
+from vitascope.engine import Engine
 from vitascope.errors import BadShot, VitascopeError
 from vitascope.evaluation.films import ROWS
 from vitascope.evaluation.report import probe_for
@@ -31,6 +30,7 @@ from vitascope.media import Video, sheet
 from vitascope.physics.noise import Noise
 from vitascope.physics.solvers import SOLVERS
 from vitascope.physics.times import shift_time
+from vitascope.pixels import to_bytes, to_pixels
 from vitascope.shot import Shot
 from vitascope.storybook import plain
 

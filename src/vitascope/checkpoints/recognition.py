@@ -57,7 +57,7 @@ def transformer(shapes: Shapes, origin: str, heads: int | None = None) -> Networ
     heads = heads or d // HEAD_WIDTH
     layers = _count(shapes, "blocks", origin)
     variant: Variant = "vace" if vace else "flf2v" if tokens else "i2v" if image else "t2v"
-    _not_of_another_family(variant, embedding[1], out // max(volume, 1), image, origin)
+    _not_of_another_family(embedding[1], out // max(volume, 1), image, origin)
     try:
         config = DiTConfig(
             width=d,
@@ -119,7 +119,7 @@ def _not_another(shapes: Shapes, origin: str) -> None:
     )
 
 
-def _not_of_another_family(variant: Variant, inputs: int, outputs: int, image: int | None, origin: str) -> None:
+def _not_of_another_family(inputs: int, outputs: int, image: int | None, origin: str) -> None:
     """Models under the very same names, which only their channels give away."""
     what = None
     if inputs == outputs == 48:

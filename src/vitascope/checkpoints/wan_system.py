@@ -6,6 +6,7 @@ Facts: as read in Wan-Video/Wan2.1 (wan/configs, wan/image2video.py, wan/first_l
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from vitascope import conditioning
-from vitascope.checkpoints import known, recognition, wan
+from vitascope.checkpoints import known, makers, recognition, wan
 from vitascope.checkpoints.assembly import DTYPES, SAFEST_WIDE, Watch, shapes
 from vitascope.checkpoints.attaching import Attached, Report, attach
 from vitascope.checkpoints.layout import Found, look
@@ -50,9 +51,6 @@ TAKES: Mapping[str, frozenset[str]] = {
 
 NEEDS: Mapping[str, frozenset[str]] = {"i2v": frozenset({"image"}), "flf2v": frozenset({"image", "last"})}
 """What it has to be given."""
-
-SMALL, LARGE = 480 * 832, 720 * 1280
-"""Pixels of a frame: 480p and 720p."""
 
 
 @dataclass
@@ -107,7 +105,7 @@ class WanSystem:
             codec, patch = self.codec, self.network.patch
             usual["height"], usual["width"] = conditioning.size_like(given.image, area(self.found), codec, patch)
         if given.video is not None:
-            usual["frames"] = min(81, len(given.video) - (len(given.video) - 1) % 4)
+            usual["frames"] = makers.following(len(given.video))
         return usual
 
     def fitted(self, shot: Shot, given: Given) -> Given:
@@ -120,9 +118,9 @@ class WanSystem:
             raise BadShot(
                 "--as comfy: how that program scales pictures and films is not known here; take --as diffusers, or leave it out."
             )
-        if given.last is not None and shot.frames == 1:
-            raise BadShot("1 frame from a first to a last picture: one frame cannot be both; ask for 5 frames or more.")
         height, width, frames = shot.height or 0, shot.width or 0, shot.frames or 0
+        if given.last is not None:
+            conditioning.ensure_both_ends(frames)
         video, mask = given.video, given.mask
         for name, film in (("video", video), ("mask", mask)):
             if film is not None and len(film) < frames and not (name == "mask" and len(film) == 1):
@@ -197,35 +195,26 @@ def ensure_given(found: Found, name: str, given: Collection[str]) -> None:
         does = "from one picture to another" if found.variant == "flf2v" else "that begin with a picture"
         raise BadShot(f"{' and '.join(lacking)} missing: {name} makes films {does}; add {flags}.")
     if "mask" in given and "video" not in given:
-        raise BadShot("a mask without a film: it says which parts of a film stay; give the film too (--video).")
+        raise BadShot(conditioning.MASK_ALONE)
 
 
 def area(found: Found) -> int:
     """Pixels of a frame that a model was trained for: told by its name, and where that is silent by its size and kind."""
+    return math.prod(makers.SMALL if _small(found) else makers.LARGE)
+
+
+def _small(found: Found) -> bool:
     name = found.path.resolve().name
     if "480" in name or "720" in name:
-        return SMALL if "480" in name else LARGE
-    return LARGE if found.network.config.width >= 5120 and found.variant in ("t2v", "flf2v") else SMALL
+        return "480" in name
+    return found.network.config.width < 5120 or found.variant not in ("t2v", "flf2v")
 
 
 def defaults(found: Found) -> dict[str, Any]:
-    """Steps, shift, guidance and size with which a model's makers run it, or the shift of its scheduler's config.
-
-    Source: generate.py, wan/configs and the README of Wan-Video/Wan2.1.
-    """
-    small = area(found) == SMALL
-    height, width = (480, 832) if small else (720, 1280)
-    shift = {"flf2v": 16.0, "vace": 16.0, "i2v": 3.0 if small else 5.0}.get(found.variant, 5.0)
-    return {
-        "frames": 81,
-        "height": height,
-        "width": width,
-        "fps": 16.0,
-        "steps": 40 if found.variant == "i2v" else 50,
-        "solver": "unipc",
-        "guidance": 5.0,
-        "shift": float((found.scheduler or {}).get("flow_shift") or shift),
-    }
+    """Steps, shift, guidance and size with which a model's makers run it, or the shift of its scheduler's config."""
+    usual = makers.run_with(found.variant, _small(found))
+    shift = (found.scheduler or {}).get("flow_shift")
+    return usual | ({"shift": float(shift)} if shift else {})
 
 
 def files(found: Found) -> list[Path]:
@@ -307,7 +296,7 @@ def planned(
     found = look(path, parts).complete()
     sizes = sizes_found(found)
     shot = (shot or Shot(unconditional=True)).filled(defaults(found))
-    guided, begins = shot.scale.start != 1.0, sizes.image is not None or found.variant == "vace"  # which encodes a film
+    guided, begins = shot.scale.guided, sizes.image is not None or found.variant == "vace"  # which encodes a film
     ask = Ask(shot.frames or 0, shot.height or 0, shot.width or 0, shot.steps or 0, guided=guided, begins=begins)
     return plan(sizes, ask, here(device), dtype=DTYPES[_chosen("dtype", dtype, tuple(DTYPES))], tile=tile)
 

@@ -15,7 +15,8 @@ from vitascope.checkpoints.mapped import Mapped
 from vitascope.checkpoints.sharded import listed
 from vitascope.checkpoints.slots import Slot, Weights, held
 from vitascope.errors import BadModel
-from vitascope.tensors import DTYPES, contents
+from vitascope.headers import contents
+from vitascope.tensors import DTYPES
 
 __all__ = ["Rule", "Slot", "Weights", "derived", "held", "joined", "opened", "renamed"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, Whole, word
+from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, Whole, real, whole, word
 from vitascope.errors import BadMedia, nearest
 
 WEIGHTS = ("average", "raw")  # as `training.kept` has them, without torch
@@ -74,24 +74,14 @@ def chosen_weights(text: str | None) -> Any:
 
 def chosen_step(text: str | None) -> int | None:
     """Raises BadCommand when it is no step."""
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
-        raise BadCommand(f"--step {text[:60]!r}: it is a whole number above 0; write for instance --step 4000.")
-    return int(text)
+    says = "it is a whole number above 0; write for instance --step 4000"
+    return None if text is None else whole("--step", text, 4000, 999_999_999, says=says)
 
 
 def chosen_strength(text: str | None) -> float:
     """Raises BadCommand when it is no number from 0 to 1."""
-    if text is None:
-        return 1.0
-    try:
-        strength = float(text)
-    except ValueError:
-        strength = -1.0
-    if not 0 <= strength <= 1:
-        raise BadCommand(
-            f"--strength {text[:60]!r}: it is a number from 0 (the model that the run goes on from) to 1 (what the run made of "
-            "it); write for instance --strength 0.7."
-        )
-    return strength
+    says = (
+        "it is a number from 0 (the model that the run goes on from) to 1 (what the run made of it); write for instance "
+        "--strength 0.7"
+    )
+    return 1.0 if text is None else real("--strength", text, lambda strength: 0 <= strength <= 1, says)

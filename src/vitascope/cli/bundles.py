@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import struct
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vitascope.errors import BadModel
+from vitascope.headers import contents
 from vitascope.shipped import shipped
-
-LARGEST_HEADER = 100_000_000  # bytes: the limit that safetensors sets itself
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Bundle:
     folder: str
     recipe: dict[str, Any] = field(repr=False)
     files: dict[str, Weights]
+    fingerprint: str | None
+    """What a film that it made calls its weights; None where a file is missing."""
 
     @property
     def parameters(self) -> int:
@@ -51,6 +53,18 @@ class Bundle:
         return "{width}x{height}, {frames} frames, {fps:g} fps".format_map({**dict.fromkeys(_CLIP, math.nan), **video})
 
     @property
+    def defaults(self) -> str:
+        """How a film is made where nothing is said, in words."""
+        table = self.recipe.get("defaults")
+        table = table if isinstance(table, dict) else {}
+        told = {"steps": "{} steps", "solver": "{}", "guidance": "guidance {}", "shift": "shift {}"}
+        return ", ".join(
+            way.format(f"{table[name]:g}" if isinstance(table[name], int | float) else table[name])
+            for name, way in told.items()
+            if name in table
+        )
+
+    @property
     def does(self) -> str:
         """What it can do, in words."""
         stages = self.recipe.get("stages")
@@ -65,6 +79,9 @@ class Bundle:
 
 
 _CLIP = ("width", "height", "frames", "fps")
+_LOCK, _HASHES = "run.lock", "hashes.json"  # as `bundle` has them, without torch
+FILES = ("codec.safetensors", "clip.safetensors", "network.safetensors", "tokenizer.json", "recipe.json")
+"""What determines the pixels, as `bundle` has it."""
 
 
 def here(folder: Path | None = None) -> list[Bundle]:
@@ -73,7 +90,9 @@ def here(folder: Path | None = None) -> list[Bundle]:
     What cannot be read is left out.
     """
     ships = [] if folder else [place / "recipe.json" for place in shipped().values()]
-    patterns = (*(["recipe.json"] if folder else []), "*/recipe.json", "runs/*/bundle/recipe.json")
+    # A run keeps its bundle in its own folder, and has a recipe.json of its own, which `look` refuses.
+    inner = ("*/recipe.json", "*/bundle/recipe.json", "runs/*/bundle/recipe.json")
+    patterns = (*(["recipe.json"] if folder else []), *inner)
     found = [path for pattern in patterns for path in sorted((folder or Path()).glob(pattern))]
     bundles = []
     for origin, paths in (("shipped", ships), ("found", found)):
@@ -91,6 +110,8 @@ def look(folder: Path, origin: str = "found") -> Bundle:
     Raises:
         BadModel: when it is no bundle, or one of its files is not what its name says.
     """
+    if (folder / _LOCK).exists() and not (folder / _HASHES).exists():
+        raise BadModel(f"{folder}: this is the folder of a training run; its bundle is {folder / 'bundle'}.")
     try:
         recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -105,28 +126,38 @@ def look(folder: Path, origin: str = "found") -> Bundle:
             f"{folder}: it holds no weights, so it is no bundle; give a folder with safetensors files in it."
         )
     files = {path.name: weights(path) for path in paths}
-    return Bundle(folder.name if origin == "shipped" else str(folder), origin, str(folder), recipe, files)
+    name = folder.name if origin == "shipped" else str(folder)
+    return Bundle(name, origin, str(folder), recipe, files, fingerprint(folder))
+
+
+def fingerprint(folder: Path) -> str | None:
+    """The name of a bundle's weights in the records of films, or None where a file is missing or cannot be read.
+
+    A hash that was written beside them is believed, since nobody makes a film with files that it is not the hash of.
+    """
+    try:
+        written = json.loads((folder / _HASHES).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        written = {}
+    found = []
+    for name in sorted(FILES):
+        digest = written.get(name) if isinstance(written, dict) else None
+        if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+            try:
+                with (folder / name).open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError:
+                return None
+        found.append(f"{name}:{digest}\n")
+    return hashlib.sha256("".join(found).encode()).hexdigest()[:16]
 
 
 def weights(path: Path) -> Weights:
     """How much a safetensors file holds.
 
     Raises:
-        BadModel: when its header is not one.
+        BadModel: when it is none, as whoever loads it would say.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        header = file.read(length) if 2 <= length <= min(size - 8, LARGEST_HEADER) else b""
-    try:
-        entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
-        counts = [math.prod(entry["shape"]) for entry in entries.values()]
-        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-    except (ValueError, AttributeError, TypeError, KeyError, IndexError, RecursionError):
-        raise BadModel(f"{path}: its header is not that of a safetensors file; fetch the file again.") from None
-    if size != 8 + length + end:
-        raise BadModel(
-            f"{path}: it has {size:,} bytes and its header promises {8 + length + end:,}; fetch the file again."
-        )
-    return Weights(len(counts), sum(counts), size)
+    found = contents(path)
+    numbers = sum(math.prod(entry.shape) for entry in found.entries.values())
+    return Weights(len(found.entries), numbers, found.size)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vitascope.cli.flags import Flag, Text, named_folder, word
+from vitascope.cli.flags import BadCommand, Flag, Text, word
 from vitascope.cli.progress import plain, telling
 
 if TYPE_CHECKING:
@@ -45,8 +46,10 @@ def run(command: Command) -> None:
 
     Raises:
         BadData: after that, when there is nothing to train on.
+        BadCommand: for "", which is what a shell makes of a variable that is not set, and would be the folder one is in.
     """
-    folder = named_folder("FOLDER", command.folder)
+    if not command.folder:
+        raise BadCommand("FOLDER '': it names no folder; give its name, or . for the one that you are in.")
     from vitascope.data import listing
     from vitascope.data.survey import survey
     from vitascope.engine import find
@@ -55,7 +58,7 @@ def run(command: Command) -> None:
 
     base = command.from_ or (None if command.recipe else BUNDLE)
     recipe = described(command.recipe or RECIPE, find(base) if base else None, base).recipe
-    found = listing(folder)
+    found = listing(Path(command.folder))
     with telling() as told:
         words = words_of(find(base)) if base else None
         seen = survey(found, measure_of(recipe), words, lambda done, of: told.step("reading films", done, of))

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, Whole, named_folder
+from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, Whole, close, whole
 from vitascope.cli.generate import chosen_device
 from vitascope.cli.progress import Told, telling
 from vitascope.cli.tables import show, show_curves
@@ -38,10 +38,19 @@ CURVES = (
     "complexity",
     "negative",
 )  # as `evaluation.steering` has them
+SETS = {"guidance": ("guidance",), "steps": ("steps", "solver")}
+"""The flags whose values a curve sets itself, point by point."""
+FEWEST = 4
+"""Films of which a distribution can be told: a film's three nearest others (`evaluation.distribution`) have to be there."""
 RESULTS, AGAINST, FILMS, CLOSEST = "results.json", "against.json", "films.png", "closest.png"
 POINTS, PICTURE, PAGE = "curves.json", "curves.svg", "page.html"
 MOST_STRIPS = 100  # films on the contact sheet
 SHEETS = {FILMS: "The films", CLOSEST: "The films that are nearest to a training clip, each above its clip"}
+
+
+_PROMPTS = (
+    f"it is a whole number from {FEWEST} to 10000, since films are compared with their {FEWEST - 1} nearest others; 200 would do"
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class Command:
     against: Text = None
     """Another model, measured likewise by the same probe and told beside it."""
     prompts: Whole = None
-    """How many films are made, with the seeds 0, 1, 2 and so on; 200 if not given."""
+    """How many films are made, with the seeds 0, 1, 2 and so on; 200 if not given, 4 at least."""
     split: Text = None
     """withheld: combinations that were kept out of all training; seen: others. withheld if not given."""
     seeds: Whole = None
@@ -131,19 +140,20 @@ class _Asked:
 
 
 def run(command: Command) -> None:
-    """Prints the figures. Everything that can be refused is refused before the weights are read."""
+    """Prints the figures. What flags and folders alone tell is refused before the weights are read; what depends on the models
+    and on the probe, after that and before any film is made."""
     _fit_together(command)
     names = chosen_curves(command.curves)
     from vitascope.data import listing
 
     asked = _Asked(
         device=chosen_device(command.device),
-        prompts=whole("--prompts", command.prompts, 200, 10_000),
+        prompts=whole("--prompts", command.prompts, 200, 10_000, FEWEST, says=_PROMPTS),
         split=chosen_split(command.split),
         seeds=whole("--seeds", command.seeds, 16, 10_000),
         moving=whole("--moving", command.moving, 12, 10_000),
         training=None if command.training is None else whole("--training", command.training, 12_000, 10_000_000),
-        data=listing(named_folder("--data", command.data)).ensure_films() if command.data is not None else None,
+        data=listing(Path(command.data)).ensure_films() if command.data is not None else None,
         first=command.first,
         curves=names,
         films=whole("--films", command.films, 16, 10_000),
@@ -155,6 +165,7 @@ def run(command: Command) -> None:
     from vitascope.evaluation.lessons import STEPS
 
     steps = whole("--probe-steps", command.probe_steps, STEPS, 1_000_000)
+    folder = _probe_of(command.probe) if command.probe is not None else None
     with telling() as told:
         engine = Engine.load(command.model, asked.device)
         other = Engine.load(command.against, asked.device) if command.against is not None else None
@@ -166,7 +177,9 @@ def run(command: Command) -> None:
                         f"--first: {each.system.name} was not trained to begin with a picture; leave it out, or take a model "
                         "that was."
                     )
-        folder = _probe_of(command.probe) if command.probe is not None else None
+        if other is not None:
+            _comparable(engine, other)
+        _tell_of_probe(command, folder, engine, told)
         probe = probe_for(engine, folder, steps=steps, watch=told.step)
         if names:
             curves = _measured_curves(engine, probe, asked, told, command.force)
@@ -237,9 +250,51 @@ def _measured(
 
 
 def _probe_of(place: str) -> Path:
-    """The folder of a probe: that of a model that ships, by its name, or one by its path."""
+    """The folder of a probe: that of a model that ships, by its name, or one by its path.
+
+    Raises BadCommand for a name that is nearly a shipped one's, of which a misprint would cost ten minutes.
+    """
     ships = shipped().get(place)
-    return ships / "probe" if ships else Path(place)
+    if ships:
+        return ships / "probe"
+    meant = None if Path(place).exists() or os.sep in place else close(place, shipped())
+    if meant is not None:
+        raise BadCommand(
+            f"--probe {place[:60]!r}: no model that ships has this name, and there is no such folder; the nearest is {meant}, "
+            f"or ./{place[:60]} for a new probe."
+        )
+    return Path(place)
+
+
+def _comparable(one: Engine, other: Engine) -> None:
+    """Raises BadModel for two models of whose films no probe can see both."""
+
+    def shape(engine: Engine) -> str:
+        video = engine.recipe.video
+        return f"{video.frames} frames of {video.width}x{video.height} of the world '{engine.recipe.world}'"
+
+    first, second = shape(one), shape(other)
+    if first != second:
+        raise BadModel(
+            f"--against: {one.recipe.name} makes {first}, {other.recipe.name} {second}, and one probe cannot see both; measure "
+            "the two apart."
+        )
+
+
+def _tell_of_probe(command: Command, folder: Path | None, engine: Engine, told: Told) -> None:
+    """Says so where a probe will be trained. Raises BadCommand for a number of steps where none will be."""
+    from vitascope.evaluation.probe import ABOUT
+
+    place = folder or (engine.folder / "probe" if engine.folder else None)
+    if place is not None and (place / ABOUT).is_file():
+        if command.probe_steps is not None:
+            raise BadCommand(
+                f"--probe-steps: there is a probe in {place} already, so none is trained; leave this flag out, or name a new "
+                "folder with --probe."
+            )
+    elif place is None or not place.exists() or (place.is_dir() and not any(place.iterdir())):
+        where = "" if place is None else f", and kept in {place}"
+        told.note(f"there is no probe yet: one is trained first, which takes some ten minutes{where}")
 
 
 @contextmanager
@@ -355,6 +410,12 @@ def _fit_together(command: Command) -> None:
     for name in ("against", "prompts", "split", "seeds", "moving", "training", "data"):
         if getattr(command, name) is not None:
             raise BadCommand(f"--{name} and --curves: curves ask for films of their own; leave one of the two out.")
+    curves = chosen_curves(command.curves)
+    for name in ("guidance", "steps", "solver"):
+        if getattr(command, name) is not None and all(name in SETS.get(curve, ()) for curve in curves):
+            raise BadCommand(
+                f"--{name} and --curves {command.curves}: each point of this curve has its own {name}; leave --{name} out."
+            )
 
 
 def chosen_curves(text: str | None) -> tuple[str, ...]:
@@ -365,13 +426,15 @@ def chosen_curves(text: str | None) -> tuple[str, ...]:
     """
     if text is None:
         return ()
-    names = CURVES if text.strip() == "all" else tuple(name.strip() for name in text.split(","))
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise BadCommand(f"--curves {text[:60]!r}: there is no name in it; there are {', '.join(CURVES)}, and all.")
     for name in names:
-        if name not in CURVES:
-            close = nearest(name[:60], (*CURVES, "all"))
-            hint = f"the nearest is {close}" if close else f"there are {', '.join(CURVES)}, and all"
+        if name not in (*CURVES, "all"):
+            guess = nearest(name[:60], (*CURVES, "all"))
+            hint = f"the nearest is {guess}" if guess else f"there are {', '.join(CURVES)}, and all"
             raise BadCommand(f"--curves {name[:60]!r}: there is no such curve; {hint}.")
-    return tuple(name for name in CURVES if name in names)
+    return CURVES if "all" in names else tuple(name for name in CURVES if name in names)
 
 
 def shared(command: Command) -> dict[str, Any]:
@@ -388,8 +451,8 @@ def chosen_split(text: str | None) -> Any:
         return "withheld"
     if text not in SPLITS:
         guess = nearest(text[:60], SPLITS)
-        hint = f"did you mean {guess}" if guess else "choose withheld or seen"
-        raise BadCommand(f"--split {text[:60]!r}: films are of withheld or of seen combinations; {hint}?")
+        hint = f"the nearest is {guess}" if guess else "choose one of the two"
+        raise BadCommand(f"--split {text[:60]!r}: films are of withheld or of seen combinations; {hint}.")
     return text
 
 
@@ -408,18 +471,3 @@ def free_folder(out: Path, force: bool, curves: bool = False) -> Path:
     if there and not force:
         raise BadMedia(f"--out {out}: there is a {there[0]} already; name another folder, or replace it with --force.")
     return out
-
-
-def whole(flag: str, text: str | None, default: int, largest: int, smallest: int = 1) -> int:
-    """A whole number from `smallest` to `largest`.
-
-    Raises:
-        BadCommand: when `text` is not one.
-    """
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not smallest <= int(text) <= largest:
-        raise BadCommand(
-            f"{flag} {text[:60]!r}: it is a whole number from {smallest} to {largest}; {default} would do."
-        )
-    return int(text)

@@ -8,16 +8,17 @@ Every value is text: a Shot's are judged by Shot, in one place for the command l
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
+from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from vitascope.errors import VitascopeError, nearest
+from vitascope.errors import VitascopeError
 
 
 class BadCommand(VitascopeError):
@@ -44,28 +45,38 @@ Folder = Annotated[str | None, word("FOLDER"), _plain]
 Flag = Annotated[tyro.conf.FlagCreatePairsOff[bool], _plain]
 
 ELSEWHERE = {
-    "o": ("output", "out"),
-    "cfg": ("guidance",),
-    "cfg-scale": ("guidance",),
-    "guidance-scale": ("guidance",),
-    "num-inference-steps": ("steps",),
-    "sampler": ("solver",),
-    "scheduler": ("solver",),
-    "num-frames": ("frames",),
-    "length": ("frames",),
-    "negative-prompt": ("negative",),
-    "size": ("height",),
-    "resolution": ("height",),
-    "flow-shift": ("shift",),
-    "ckpt": ("model",),
-    "checkpoint": ("model",),
+    **dict.fromkeys(("o", "save-file", "out-dir", "output-dir", "save-path"), ("output", "out")),
+    **dict.fromkeys(("cfg", "cfg-scale", "guidance-scale", "sample-guide-scale", "guide-scale"), ("guidance",)),
+    **dict.fromkeys(("num-inference-steps", "sample-steps"), ("steps",)),
+    **dict.fromkeys(("sampler", "scheduler", "sample-solver"), ("solver",)),
+    **dict.fromkeys(("num-frames", "frame-num", "video-length", "length"), ("frames",)),
+    **dict.fromkeys(("negative-prompt", "n-prompt"), ("negative",)),
+    **dict.fromkeys(("size", "resolution"), ("height",)),
+    **dict.fromkeys(("flow-shift", "sample-shift"), ("shift",)),
+    **dict.fromkeys(("ckpt", "checkpoint", "ckpt-dir"), ("model",)),
     "init-image": ("image",),
+    "base-seed": ("seed",),
+    "src-ref-images": ("reference",),
+    "src-video": ("video",),
+    "src-mask": ("mask",),
+    "last": ("last-image",),
+    "preset": ("as",),
+    **dict.fromkeys(("overwrite", "y"), ("force",)),
+    **dict.fromkeys(("fp16", "bf16"), ("dtype",)),
 }
-"""What other programs call flags, and what they are called here."""
+"""What other programs call flags, and what they are called here, where the command has one of these."""
+
+_SIZE = re.compile(r"(\d{1,5})[*xX](\d{1,5})")
 
 _LIKE_A_FLAG = re.compile(r"--?[A-Za-z][\w-]*(=.*)?", re.DOTALL)
 _POSITIONAL = get_args(tyro.conf.Positional[str])[1]
 T = TypeVar("T")
+
+
+def close(word: str, choices: Iterable[str], likeness: float = 0.65) -> str | None:
+    """The choice that `word` is most likely a misprint of: what is less alike is another word, and no hint is better."""
+    found = get_close_matches(word.lower(), list(choices), n=1, cutoff=likeness)
+    return found[0] if found else None
 
 
 @dataclass(frozen=True)
@@ -77,12 +88,37 @@ class _Field:
     required: bool
 
 
-def named_folder(flag: str, text: str) -> Path:
-    """The folder that a flag names. Raises BadCommand for "", which is what a shell makes of a variable that is not set, and
-    would be the folder one is in."""
-    if not text:
-        raise BadCommand(f"{flag} '': it names no folder; give its name, or . for the one that you are in.")
-    return Path(text)
+def whole(
+    flag: str, text: str | None, default: int, largest: int, smallest: int = 1, *, says: str | None = None
+) -> int:
+    """A whole number from `smallest` to `largest`, or the default where the flag is not there.
+
+    says: what it is and what would do, where that is more than these three numbers.
+
+    Raises:
+        BadCommand: when `text` is not one.
+    """
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not smallest <= int(text) <= largest:
+        says = says or f"it is a whole number from {smallest} to {largest}; {default} would do"
+        raise BadCommand(f"{flag} {text[:60]!r}: {says}.")
+    return int(text)
+
+
+def real(flag: str, text: str, fits: Callable[[float], bool], says: str) -> float:
+    """A number that fits; `says`: what it is and what would do.
+
+    Raises:
+        BadCommand: when `text` is not one.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not fits(number):
+        raise BadCommand(f"{flag} {text[:60]!r}: {says}.")
+    return number
 
 
 def parse(command: type[T], argv: Sequence[str], name: str) -> T | None:
@@ -122,9 +158,9 @@ def _scan(known: Sequence[_Field], argv: Sequence[str], name: str) -> tuple[dict
         flag = spelled.lstrip("-").replace("_", "-")
         field = flags.get(flag) if spelled.startswith("--") else None
         if field is None:
-            close = next((known for known in ELSEWHERE.get(flag.lower(), ()) if known in flags), None)
-            close = close or nearest(flag[:60], [*flags, "help"])
-            hint = f"the nearest is --{close}" if close else f"vitascope {name} --help lists them"
+            prompted = any(field.positional and field.metavar == "PROMPT" for field in known)
+            hint = _hint(flag.lower(), value if equals else next(iter(rest), ""), flags, prompted)
+            hint = hint or f"vitascope {name} --help lists them"
             raise BadCommand(f"{spelled[:60]}: {name} has no such flag; {hint}.")
         if flag in values:
             raise BadCommand(f"{spelled} twice: it can have one value; leave one of the two out.")
@@ -139,6 +175,22 @@ def _scan(known: Sequence[_Field], argv: Sequence[str], name: str) -> tuple[dict
         values[flag] = value
     _fits(places, [field for field in known if field.positional], name)
     return values, places
+
+
+def _hint(flag: str, value: str, flags: Collection[str], prompted: bool) -> str | None:
+    """What somebody meant who typed a flag, and perhaps its value, as another program takes them."""
+    if flag == "prompt" and prompted:
+        return "the prompt stands without a flag, in quotes"
+    if flag == "task" and "model" in flags:
+        return "the model decides this, so leave it out"
+    size = _SIZE.fullmatch(value)
+    if flag in ("size", "resolution") and size and {"height", "width"} <= set(flags):
+        return f"write --width {size[1]} --height {size[2]}"
+    if flag in ("fp16", "bf16") and "dtype" in flags:
+        return f"write --dtype {'float16' if flag == 'fp16' else 'bfloat16'}"
+    guess = next((ours for ours in ELSEWHERE.get(flag, ()) if ours in flags), None)
+    guess = guess or close(flag[:60], [*flags, "help"])
+    return f"the nearest is --{guess}" if guess else None
 
 
 def _fits(places: Sequence[str], wanted: Sequence[_Field], name: str) -> None:

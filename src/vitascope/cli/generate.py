@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import tyro
 
-from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole, word
+from vitascope.checkpoints.makers import FPS, following
+from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole, whole, word
 from vitascope.cli.progress import telling
 from vitascope.errors import BadMedia, BadShot
 from vitascope.media import check_output, picture, record_of, write
@@ -22,9 +24,6 @@ from vitascope.shot import Given, Shot
 
 if TYPE_CHECKING:
     from vitascope.engine import Engine
-
-FOLLOWED = 16.0
-"""Pictures a second that are taken of --video and --mask: what Wan was trained at, whose models alone follow films."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Command:
     negative: Text = None
     """What it should not show."""
     frames: Whole = None
-    """How many frames; as the model prefers if not given, here and below."""
+    """How many frames; as the model prefers if not given, here and below, which vitascope models tells."""
     height: Whole = None
     """Height in pixels."""
     width: Whole = None
@@ -57,7 +56,7 @@ class Command:
     steps: Whole = None
     """How many steps the solver takes."""
     solver: Text = None
-    """Who walks the field: unipc, dpmpp_2m, euler, heun, ddim, ddpm and others."""
+    """Who walks the field: unipc, dpmpp_2m, dpmpp_2m_sde, euler, heun, midpoint, rk4, ddim, ddpm, euler_maruyama, adaptive."""
     guidance: Text = None
     """How strongly the prompt is followed: 6, or "7 > 2" falling, or "6 in 0.2..0.8" and 1 outside."""
     shift: Real = None
@@ -112,14 +111,38 @@ ELSEWHERE = {"last": "last_image", "references": "reference", "preset": "as_", "
 """The flags of those of a Shot's fields that have another name."""
 
 
+PARTS = ("vae", "text_encoder", "tokenizer", "image_encoder")
+"""The flags that name files of a Wan model's parts."""
+
+
+@contextmanager
+def by_flags() -> Iterator[None]:
+    """Within it a refusal that begins with the name of a Shot's field begins with the flag that was typed, where they differ."""
+    try:
+        yield
+    except BadShot as error:
+        sentence = str(error)
+        field = re.match("|".join(ELSEWHERE) + r"\b", sentence)
+        if field is None:
+            raise
+        flag = ELSEWHERE[field[0]].rstrip("_").replace("_", "-")
+        raise type(error)(f"--{flag}{sentence[field.end() :]}") from error
+
+
+@by_flags()
 def run(command: Command) -> None:
-    """Makes the film. Everything that can be refused is refused before the weights are read."""
+    """Makes the film. What flags and files alone tell is refused before the weights are read; what depends on the model, such as
+    a size that it cannot make or a flag that it does not take, after that and before the first step."""
     record = record_of(command.from_) if command.from_ is not None else {}
     shot = asked(command, record).seeded()
+    model = command.model or _model_of(record, command.from_)
+    films = [name for name in ("video", "mask") if getattr(command, name) is not None]
+    if films:
+        ensure_follows(model, parts(command), films)  # here, so that no film is read for a model that takes none
     if command.video is not None and shot.frames is None:
-        length = min(control_length(command.video, FOLLOWED), 81)
-        shot = shot.model_copy(update={"frames": length - (length - 1) % 4})
-    tile = pixels("--tile", command.tile if command.tile is not None or "tile" not in record else str(record["tile"]))
+        # Wan's models alone follow films, so these are its frame rate and its lengths.
+        shot = shot.model_copy(update={"frames": following(control_length(command.video, FPS))})
+    tile = chosen_tile(command.tile if command.tile is not None or "tile" not in record else str(record["tile"]))
     device = chosen_device(command.device)
     path = Path(command.output) if command.output is not None else default_output(shot)
     fits(path, shot, command.force)
@@ -130,14 +153,14 @@ def run(command: Command) -> None:
     read_loras(added)  # here for what it refuses
     with telling() as told:
         engine = Engine.load(
-            command.model or _model_of(record, command.from_),
+            model,
             device,
             parts=parts(command),
             dtype=command.dtype or (str(record["dtype"]) if "dtype" in record else None),
             offload=command.offload or "auto",
             tile=tile,
             shot=shot,
-            given=[*given.names, *(name for name in ("video", "mask") if getattr(command, name) is not None)],
+            given=[*given.names, *films],
             watch=told.step,
         )
         of_a_bundle(command, engine)
@@ -145,7 +168,7 @@ def run(command: Command) -> None:
             told.note(sentence)
         shot = shot.model_copy(update={"loras": engine.loras})
         full = engine.prepare(shot, given)
-        fits(path, full, command.force)
+        fits(path, full, command.force, engine.fps)
         full, given = engine.begun(full, followed(command, full, given))
         chunks, fps, made = engine.film(full, told.step, given)
         for sentence in [*engine.notices, *engine.warnings(full), *_differences(record, made, command.from_)]:
@@ -184,18 +207,15 @@ def followed(command: Command, full: Shot, given: Given) -> Given:
     Raises BadMedia where one cannot be read, or is too short.
     """
     size = (full.frames or 0, full.height or 0, full.width or 0)
-    video = None if command.video is None else control(command.video, *size, FOLLOWED)
-    mask = None if command.mask is None else control_mask(command.mask, *size, FOLLOWED)
+    video = None if command.video is None else control(command.video, *size, FPS)
+    mask = None if command.mask is None else control_mask(command.mask, *size, FPS)
     return given._replace(video=video, mask=mask)
 
 
-def pixels(flag: str, text: str | None) -> int | None:
+def chosen_tile(text: str | None) -> int | None:
     """A number of pixels, or None. Raises BadCommand for what is no such number."""
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 8192 or len(text) > 4:
-        raise BadCommand(f"{flag} {text[:60]!r}: it is a whole number of pixels from 1 to 8192; 256 would do.")
-    return int(text)
+    says = "it is a whole number of pixels from 1 to 8192; 256 would do"
+    return None if text is None else whole("--tile", text, 256, 8192, says=says)
 
 
 class HasParts(Protocol):
@@ -209,17 +229,21 @@ class HasParts(Protocol):
     def tokenizer(self) -> str | None: ...
     @property
     def image_encoder(self) -> str | None: ...
+    @property
+    def dtype(self) -> str | None: ...
+    @property
+    def offload(self) -> str | None: ...
 
 
 def parts(command: HasParts) -> dict[str, Path]:
     """The files of a Wan model's parts that were named."""
-    named = {name: getattr(command, name) for name in ("vae", "text_encoder", "tokenizer", "image_encoder")}
+    named = {name: getattr(command, name) for name in PARTS}
     return {name: Path(path) for name, path in named.items() if path is not None}
 
 
 def listed(flag: str, value: str | None) -> list[str]:
     """What stands between the commas of a flag. Raises BadCommand where that is nothing."""
-    found = [part for part in (value or "").split(",") if part.strip()]
+    found = [part.strip() for part in (value or "").split(",") if part.strip()]
     if value is not None and not found:
         raise BadCommand(f"--{flag} {value[:60]!r}: there is no name in it; give the file, or leave --{flag} out.")
     return found
@@ -229,14 +253,34 @@ def of_a_bundle(command: Command, engine: Engine) -> None:
     """Raises BadCommand for a flag that is for Wan models alone, where the model is a bundle."""
     from vitascope.checkpoints.wan_system import WanSystem
 
-    if isinstance(engine.system, WanSystem):
-        return
-    for name in ("vae", "text_encoder", "tokenizer", "image_encoder", "dtype", "offload"):
+    if not isinstance(engine.system, WanSystem):
+        ensure_wan(command, engine.system.name)
+
+
+def ensure_wan(command: HasParts, model: str) -> None:
+    """Raises BadCommand for a flag that is for Wan models alone; `model`: the name of one that is none."""
+    for name in (*PARTS, "dtype", "offload"):
         if getattr(command, name) is not None:
             raise BadCommand(
-                f"--{name.replace('_', '-')}: {engine.system.name} has all its parts in its own folder and computes in one way; "
-                "leave this flag out, or give a Wan model."
+                f"--{name.replace('_', '-')}: {model} has all its parts in its own folder and computes in one way; leave this "
+                "flag out, or give a Wan model."
             )
+
+
+def ensure_follows(model: str | None, files: Mapping[str, Path], films: Collection[str]) -> None:
+    """Raises BadShot where a model is given films to follow, or masks of them, and takes none. Only headers are read."""
+    from vitascope import bundle, exchange
+    from vitascope.checkpoints import wan_system
+    from vitascope.checkpoints.layout import look
+    from vitascope.engine import located
+    from vitascope.system import ensure_taken
+
+    path = located(model)
+    if (path / bundle.RECIPE).is_file() or exchange.is_export(path):
+        ensure_taken(path.name, (), films)
+    elif not path.is_dir() or any(path.iterdir()):
+        takes = wan_system.TAKES[look(path, files).variant]
+        ensure_taken(path.name, takes, films)
 
 
 def loras(command: Command) -> list[tuple[Path, float]]:
@@ -256,8 +300,14 @@ def loras(command: Command) -> list[tuple[Path, float]]:
     return found
 
 
-def fits(path: Path, shot: Shot, force: bool) -> None:
-    """Raises BadMedia when the film of a shot, as far as it is filled, cannot be written there."""
+def fits(path: Path, shot: Shot, force: bool, own: float | None = None) -> None:
+    """Raises BadMedia when the film of a shot, as far as it is filled, cannot be written there; own: the model's frames a
+    second, between which others are filled in."""
+    if own and shot.frames == 1 and path.suffix.lower() == ".png" and (made := round((shot.fps or own) / own)) > 1:
+        raise BadMedia(
+            f"{path}: a PNG holds one frame, and at {shot.fps:g} a second, which are filled in, this film has {made}; leave "
+            "--fps out, or end the name in .mp4."
+        )
     check_output(path, replace=force, frames=shot.frames, height=shot.height, width=shot.width, fps=shot.fps)
 
 

@@ -13,8 +13,8 @@ import tyro
 from vitascope.checkpoints.known import known_so_far
 from vitascope.cli.bundles import look, weights
 from vitascope.cli.flags import Flag, word
-from vitascope.cli.models import hashes, printable
-from vitascope.cli.progress import telling
+from vitascope.cli.models import hashes
+from vitascope.cli.progress import plain, telling
 from vitascope.media import facts, is_complete, local_path, read_record
 from vitascope.shipped import shipped
 
@@ -65,7 +65,7 @@ def told(path: Path, hashes: Callable[[Path], str] = known_so_far) -> dict[str, 
         BadMedia, BadModel: when it is neither a film nor weights.
     """
     if path.is_dir() and (path / "recipe.json").exists():
-        return look(path).json()
+        return look(path, "shipped" if path in shipped().values() else "found").json()
     if path.is_file() and path.suffix == ".safetensors" and (path.parent / "recipe.json").is_file():
         return {"kind": "weights", **asdict(weights(path))}
     if path.is_dir() or (path.is_file() and _holds_weights(path)):
@@ -101,4 +101,4 @@ def lines(about: Mapping[str, Any], indent: str = "") -> list[str]:
 
 def _shown(value: object) -> str:
     # A record, or a header, is whatever somebody wrote into a file.
-    return printable(value if isinstance(value, str) else "none" if value is None else json.dumps(value))
+    return plain(value if isinstance(value, str) else "none" if value is None else json.dumps(value))

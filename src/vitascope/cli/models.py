@@ -15,7 +15,7 @@ from vitascope.checkpoints import known
 from vitascope.checkpoints.shelf import FOLDERS, standing, usual
 from vitascope.cli.bundles import here
 from vitascope.cli.flags import Flag, word
-from vitascope.cli.progress import Told, telling
+from vitascope.cli.progress import Told, plain, telling
 from vitascope.errors import BadModel
 from vitascope.media import local_path
 
@@ -60,15 +60,17 @@ def run(command: Command) -> None:
             from vitascope.checkpoints.labels import labels
 
             models = labels(shelf.models, hashes(told) if command.hash else known.known_so_far)
+        if not bundles and not models:
+            told.note(f"{command.folder or '.'}: no model was found in it, neither a bundle nor one of Wan 2.1")
     if command.json:
         found = [model.json() | {"origin": "found"} for model in models]
         print(json.dumps([*(bundle.json() for bundle in bundles), *found]))
         return
     for bundle in bundles:
         size = f"{bundle.parameters / 1e6:.1f} M parameters, {bundle.bytes / 1e6:.1f} MB"
-        print(f"{bundle.name}  {bundle.origin}  {size}  {bundle.clip}")
+        print(plain("  ".join([bundle.name, bundle.origin, size, bundle.clip, *filter(None, [bundle.defaults])])))
     for model in models:
-        print(printable(line(model)))
+        print(plain(line(model)))
 
 
 def line(model: Label | Unusable) -> str:
@@ -98,16 +100,11 @@ def hashes(told: Told) -> Callable[[Path], str]:
             nonlocal shown
             if (percent := 100 * done // max(of, 1)) > shown:
                 shown = percent
-                told.step(f"hashing {printable(path.name)}", done // 10**6, of // 10**6)
+                told.step(f"hashing {plain(path.name)}", done // 10**6, of // 10**6)
 
         return known.known_so_far(path, most=sys.maxsize, watch=watch)
 
     return state
-
-
-def printable(text: str) -> str:
-    """Text of which nothing can move the cursor or colour the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 _PARTS = {"vae": "VAE", "text": "text encoder", "tokenizer": "tokeniser", "image": "image encoder"}

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole
-from vitascope.cli.generate import chosen_device, parts
+from vitascope.cli.generate import PARTS, chosen_device, ensure_wan, parts
 from vitascope.errors import nearest
 from vitascope.shot import Shot
 
 if TYPE_CHECKING:
     from vitascope.planning import Plan, Sizes
 
-WAN = {"frames": 81, "height": 480, "width": 832, "steps": 50, "guidance": 5.0, "solver": "unipc", "shift": 5.0}
-"""What is asked of Wan 2.1 where nothing is said, as its own generate.py has it."""
-
-DTYPES = ("bfloat16", "float16", "float32")
+DTYPES = ("bfloat16", "float16", "float32")  # as `checkpoints.assembly` has them, without torch
+OFFLOADS = ("none", "component", "block", "disk")  # as `planning` has them
 
 
 @dataclass(frozen=True)
@@ -75,13 +73,19 @@ class Command:
 
 def run(command: Command) -> None:
     """Prints a line for each stage, then what was chosen and why."""
-    _choice("offload", command.offload, ("none", "component", "block", "disk"))
+    _choice("offload", command.offload, OFFLOADS)
     _choice("dtype", command.dtype, DTYPES)
     device = chosen_device(command.device)
     said = {name: getattr(command, name) for name in ("frames", "height", "width", "steps", "solver", "guidance")}
     shot = Shot.model_validate({"prompt": "plan", **{name: value for name, value in said.items() if value is not None}})
     if command.model is not None and command.shape is not None:
         raise BadCommand("--model and --shape: a plan is for one of the two; leave the other out.")
+    if command.shape is not None:
+        for name in PARTS:
+            if getattr(command, name) is not None:
+                raise BadCommand(
+                    f"--{name.replace('_', '-')} and --shape: a published shape has no files; leave one of the two out."
+                )
     made = planned(command, shot, device)
     if command.json:
         print(json.dumps(made.json()))
@@ -104,11 +108,9 @@ def planned(command: Command, shot: Shot, device: str) -> Plan:
     own = torch.bfloat16 if has_bf16(place.type) else torch.float32  # as the engine has a bundle
     dtype = getattr(torch, command.dtype) if command.dtype else own if bundled else best_dtype(place)
     sizes = replace(sizes, codec_bytes=dtype.itemsize) if bundled else sizes
-    guided = not full.scale.constant or full.scale.start != 1.0
-    begins = command.begins or sizes.image is not None
     ask = Ask(
         full.frames or 0, full.height or 0, full.width or 0, full.steps or 0, full.solver or "unipc",
-        guided, begins, own_clock=begins and bundled,
+        full.scale.guided, command.begins or sizes.image is not None,
     )  # fmt: skip
     offload = command.offload or ("none" if bundled else None)  # the engine holds a bundle whole
     made = plan(sizes, ask, here(place), dtype=dtype, offload=offload)  # type: ignore[arg-type]  # checked in run
@@ -124,12 +126,13 @@ def planned(command: Command, shot: Shot, device: str) -> Plan:
 def _system(command: Command) -> tuple[Sizes, dict[str, object], Path | None]:
     """The sizes of what is asked about, what a shot gets where it says nothing, and the network's file."""
     from vitascope import bundle
+    from vitascope.checkpoints.makers import run_with
     from vitascope.engine import located
     from vitascope.planning import SHAPE_NAMES, shape
 
     if command.shape is not None:
         _choice("shape", command.shape, SHAPE_NAMES)
-        return shape(command.shape), dict(WAN), None
+        return shape(command.shape), run_with("t2v", small=True), None
     path = located(command.model)
     if path.is_file() or not (path / bundle.RECIPE).is_file():
         from vitascope.checkpoints.layout import look
@@ -140,6 +143,7 @@ def _system(command: Command) -> tuple[Sizes, dict[str, object], Path | None]:
         return sizes_found(found), defaults(found), opened(found.transformer).files[0]
     folder = path
     recipe, _ = bundle.described(folder)
+    ensure_wan(command, recipe.name)
     return bundle.sizes(recipe, 2), recipe.video.model_dump() | recipe.defaults.model_dump(), folder / bundle.NETWORK
 
 

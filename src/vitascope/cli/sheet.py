@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from vitascope.cli.evaluate import whole
-from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole, word
+from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole, whole, word
 from vitascope.cli.generate import chosen_device
 from vitascope.cli.progress import telling
 from vitascope.errors import BadPrompt

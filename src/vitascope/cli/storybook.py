@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitascope.cli.evaluate import whole
-from vitascope.cli.flags import BadCommand, File, Flag, Folder, Text, Whole
+from vitascope.cli.flags import BadCommand, File, Flag, Folder, Text, Whole, whole
 from vitascope.cli.progress import telling
 from vitascope.errors import nearest
 from vitascope.media import check_output, filmstrip, local_path, sheet, write
@@ -314,6 +313,6 @@ def _among(flag: str, text: str, values: tuple[str, ...]) -> str:
     """Raises BadCommand when `text` is none of the values."""
     if text not in values:
         guess = nearest(text[:60], values)
-        hint = f"did you mean {guess}" if guess else f"there are {', '.join(values)}"
-        raise BadCommand(f"{flag} {text[:60]!r}: there is no such thing in the storybook; {hint}?")
+        hint = f"the nearest is {guess}" if guess else f"there are {', '.join(values)}"
+        raise BadCommand(f"{flag} {text[:60]!r}: there is no such thing in the storybook; {hint}.")
     return text

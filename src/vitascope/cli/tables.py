@@ -150,11 +150,18 @@ def _obeyed(result: Result) -> Table:
 def _sentences(result: Result) -> list[str]:
     fidelity, retrieval, probe = result.fidelity, result.retrieval, result.probe
     apart = ", ".join(f"{name} {value:.2f}" for name, value in fidelity.weather.items())
+    thin = ", ".join(f"{name} {_percent(value)}" for name, value in fidelity.thin_weather.items())
     told = [
         f"codec: {fidelity.psnr:.2f} dB on {fidelity.clips} withheld clips ({apart}; lowest {fidelity.lowest:.2f})",
+        f"of fine detail {_percent(fidelity.thin)} is still there after it ({thin}), of that of subjects "
+        f"{_percent(fidelity.thin_subjects)}",
         f"text tower among {retrieval.clips} withheld clips: clips found by text {_found(retrieval.video)}, texts found by clip "
         f"{_found(retrieval.text)}, by chance {_found(retrieval.chance)}",
     ]
+    if not result.continuity.sure:
+        told.append(
+            "same subject in both halves of a film: unmeasured, for the probe reads subjects or colours too badly"
+        )
     if probe is not None:
         told.append(
             f"probe: read {probe.held_out} true films of its own; true films are those of the same scenes as asked"

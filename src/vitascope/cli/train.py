@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, named_folder, word
+from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, real, word
 from vitascope.cli.generate import chosen_device
 from vitascope.cli.progress import telling
 from vitascope.cli.stopping import Stopped
@@ -53,8 +54,10 @@ class Command:
 def run(command: Command) -> None:
     """Trains, telling of each step that is logged."""
     device = chosen_device(command.device)
-    minutes = _minutes(command.minutes)
-    data = None if command.data is None else named_folder("--data", command.data)
+    says = "it is a number of minutes above 0; write for instance --minutes 9"
+    minutes = None if command.minutes is None else real("--minutes", command.minutes, lambda m: 0 < m < math.inf, says)
+    if command.out is not None:
+        _ensure_folder(command.out)
     stages = [stage.strip() for stage in command.stage.split(",")] if command.stage else None
     from vitascope.engine import choose_device
     from vitascope.training import run as training
@@ -66,7 +69,7 @@ def run(command: Command) -> None:
                 Path(command.out) if command.out else None,
                 command.resume,
                 stages,
-                data=data,
+                data=Path(command.data) if command.data else None,
                 start=command.from_,
                 device=str(choose_device(device)),
                 watch=lambda doing, step, of, figures: told.step(doing, step, of, **figures),
@@ -81,13 +84,8 @@ def run(command: Command) -> None:
     print(bundle)
 
 
-def _minutes(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = 0.0
-    if not 0 < minutes < float("inf"):
-        raise BadCommand(f"--minutes {text[:40]!r}: it is a number of minutes above 0; write for instance --minutes 9.")
-    return minutes
+def _ensure_folder(out: str) -> None:
+    """Raises BadCommand where there is a file in the way of the run's folder."""
+    nearest_there = next(place for place in (Path(out), *Path(out).absolute().parents) if os.path.lexists(place))
+    if not nearest_there.is_dir():
+        raise BadCommand(f"--out {out[:200]}: {nearest_there} is a file, and a run is a folder; name another.")

@@ -200,8 +200,3 @@ def read_label(path: Path) -> object:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def to_pixels(clips: Tensor) -> Tensor:
-    """uint8 [b t h w c] to float [b c t h w] in [-1, 1]."""
-    return clips.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1.0)

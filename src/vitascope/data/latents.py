@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from vitascope.codec import VideoCodec
-from vitascope.data.clips import Clips, read_label, to_pixels
+from vitascope.data.clips import Clips, read_label
+from vitascope.pixels import to_pixels
 
 ROWS = 8
 

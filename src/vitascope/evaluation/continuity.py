@@ -2,8 +2,8 @@
 
 Flicker is told from change by coming back: the distance of a pixel from the median over five frames around it is 0 for
 whatever goes one way, as an edge that passes or a light that fades, and is the flicker itself where a value leaves and
-returns. It is measured where nothing but the subject can change, in films of scenes whose true films are at rest in most
-pixels; a disc around the tracked subject is left out.
+returns. It is measured where nothing but the subject can change, in films of scenes of one subject alone whose true films are at
+rest in most pixels; a disc around the tracked subject is left out.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.share import Share
 from vitascope.evaluation.tracking import Colours, appearance, distances, tracked
 from vitascope.recipe import ClipShape
+from vitascope.storybook import Scene
+from vitascope.storybook.phrases import EVENTS
 
 WINDOW = 5  # frames of the median
 AROUND = 1.7  # radii of the subject that are left out: it may have grown
@@ -40,8 +42,8 @@ class Steadiness:
     drift: float | None
     """How far the last quarter of the film is from the first, in levels of 255: the median over what is outside the subject."""
     identity: Share
-    """Films whose first and second half, each at half speed, show the same subject to the probe. That of true films is what
-    the probe can tell."""
+    """Films whose first and second half, each at half speed, show the same subject to the probe, of those whose subject does not
+    go to pieces or under water. That of true films is what the probe can tell."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Continuity:
 
     films: int
     """Films whose background should not change, of which flicker and drift are the means."""
+    sure: bool
+    """Whether the probe reads what a subject keeps well enough (`probe.ENOUGH`) for `identity` to count."""
     made: Steadiness
     codec: Steadiness
     real: Steadiness
@@ -57,7 +61,8 @@ class Continuity:
 
 def continuity(shown: Shown, probe: Probe, video: ClipShape, watch: Watch | None = None) -> Continuity:
     """All three; flicker and drift are None where no scene has a background at rest."""
-    chosen = [i for i in range(len(shown)) if still(shown.scenes[i], video) and at_rest(shown.real[i])][:MOST]
+    chosen = [i for i in range(len(shown)) if calm(shown.scenes[i], shown.real[i], video)][:MOST]
+    lasting = [i for i in range(len(shown)) if shown.scenes[i].action not in EVENTS]
     sums = {name: torch.zeros(2, dtype=torch.float64) for name in shown.versions}
     for done, index in enumerate(chosen, 1):
         known = appearance(shown.scenes[index], video)
@@ -68,8 +73,15 @@ def continuity(shown: Shown, probe: Probe, video: ClipShape, watch: Watch | None
     found = {}
     for name, films in shown.versions.items():
         flicker, drift = (sums[name] / len(chosen)).tolist() if chosen else (None, None)
-        found[name] = Steadiness(flicker, drift, identity(films, probe))
-    return Continuity(len(chosen), **found)
+        found[name] = Steadiness(flicker, drift, identity(films[lasting], probe))
+    return Continuity(len(chosen), all(probe.measures(name) for name in SUBJECT), **found)
+
+
+def calm(scene: Scene, film: Tensor, video: ClipShape) -> bool:
+    """Whether nothing but one subject changes in the scene's true film, uint8 [t h w c]: others move where no disc hides them,
+    and so do fragments and rings on the water."""
+    alone = scene.count == "one" and scene.relation == "none" and scene.action not in EVENTS
+    return alone and still(scene, video) and at_rest(film)
 
 
 def at_rest(film: Tensor) -> bool:

@@ -31,7 +31,7 @@ from vitascope.evaluation.scenes import real, scenes, siblings
 from vitascope.evaluation.share import Share
 from vitascope.evaluation.steering import CONTRADICTED, CURVES, OPEN, SEEDS, UNWANTED, Asked, Point, negated, shots
 from vitascope.physics.noise import key
-from vitascope.storybook import Scene, plain, scene
+from vitascope.storybook import Scene, dice, plain, scene
 from vitascope.storybook.worlds import DEFAULT, TURNS, world_of
 
 DRAWS = 32
@@ -345,14 +345,14 @@ def given(said: Mapping[str, str], index: int, world: str = DEFAULT) -> Scene | 
     draw = random.Random(key(seed, "words", index))
 
     def one(name: str, values: Sequence[str]) -> str:
-        drawn = values[int(draw.random() * len(values))]
+        drawn = dice.one(draw, values)
         return said.get(name, drawn)
 
     subject = one("subject", laws.values["subject"])
     colour, action = one("colour", laws.colours(subject)), one("action", laws.actions(subject))
     place = one("place", laws.places(subject, action))
     light = laws.light_in(place, one("light", laws.values["light"]))
-    weathers, cameras = laws.weathers(place), laws.cameras(subject, action, place)
+    weathers, cameras = laws.weathers(place), laws.cameras(action)
     weather = one("weather", weathers[:1] if draw.random() < laws.clear else weathers[1:] or weathers)
     camera = one("camera", cameras[:1] if draw.random() < laws.still else cameras[1:])
     words = {"subject": subject, "colour": colour, "action": action, "place": place, "light": light, "weather": weather}

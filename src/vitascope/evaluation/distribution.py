@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vitascope.data.clips import to_pixels
 from vitascope.evaluation.probe import Probe
+from vitascope.pixels import to_pixels
 
 NEIGHBOURS = 3
 """k of the manifolds, as in the paper."""

@@ -48,14 +48,15 @@ def of_result(result: Result, against: Result | None = None) -> Iterator[Section
         [_adherence(result, against)],
     )
     levels = Axis("change", "levels of 255", low=0)
-    yield Section(
-        "Continuity",
-        "Pixels that no film of the world would change, and the subject in the first half of a film and in the second.",
-        [
-            three("How much changes that should not?", "continuity", ("flicker", "drift"), levels),
-            three("Is the subject of the second half that of the first?", "continuity", ("same subject",), PERCENT),
-        ],
-    )
+    told = "Pixels that should not change, in films of one subject alone, around it; and that subject in either half of a film."
+    steady = [three("How much changes that should not?", "continuity", ("flicker", "drift"), levels)]
+    if result.continuity.sure:
+        steady.append(
+            three("Is the subject of the second half that of the first?", "continuity", ("same subject",), PERCENT)
+        )
+    else:
+        told += " The latter is not measured, for the probe reads true subjects or their colours too badly."
+    yield Section("Continuity", told, steady)
     whole = ("Frechet distance", "kernel distance")
     beside_spread = Axis("distance, beside the variance of true films")
     apart = Axis("distance in the probe's features", low=0)

@@ -53,14 +53,19 @@ def figures(result: Result) -> list[Figure]:
     shown = result.adherence
     rows = [
         Figure("adherence", "mean", shown.mean, unit="%"),
-        Figure("adherence", "all at once", shown.whole.value, unit="%"),
+        Figure("adherence", "all at once", None if shown.mean is None else shown.whole.value, unit="%"),
     ]
     rows += [
         Figure("adherence", row.attribute, row.generated.value, row.codec.value, row.real.value, "%")
         for row in shown.attributes
         if row.measured
     ]
-    rows.append(Figure("codec", "signal to noise", result.fidelity.psnr, unit="dB"))
+    rows += [
+        Figure("codec", "signal to noise", result.fidelity.psnr, unit="dB"),
+        Figure("codec", "the same where subjects are", result.fidelity.subjects, unit="dB"),
+        Figure("codec", "fine detail still there", result.fidelity.thin, unit="%"),
+        Figure("codec", "fine detail of subjects", result.fidelity.thin_subjects, unit="%"),
+    ]
     rows.append(Figure("text tower", "clips found", result.retrieval.video.top1, unit="%"))
     return [*rows, *_first(result), *_continuity(result), *_distribution(result), *_memory(result), *_laws(result)]
 
@@ -69,7 +74,7 @@ def _first(result: Result) -> Iterator[Figure]:
     told = result.first
     if told is None:
         return
-    yield Figure("first picture", "kept", told.made.kept, told.codec.kept, unit="dB", better="as true")
+    yield Figure("first picture", "kept", told.made.kept, told.codec.kept, unit="dB")
     yield Figure("first picture", "jump after it", told.made.jump, told.codec.jump, told.real.jump, better="as true")
 
 
@@ -78,7 +83,8 @@ def _continuity(result: Result) -> Iterator[Figure]:
     for name in ("flicker", "drift"):
         values = [getattr(each, name) for each in (made, codec, real)]
         yield Figure("continuity", name, *values, unit="of 255", better="less")
-    yield Figure("continuity", "same subject", *(_share(each.identity) for each in (made, codec, real)), unit="%")
+    if result.continuity.sure:
+        yield Figure("continuity", "same subject", *(_share(each.identity) for each in (made, codec, real)), unit="%")
 
 
 def _distribution(result: Result) -> Iterator[Figure]:

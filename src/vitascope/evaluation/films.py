@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitascope.engine import Engine, to_bytes
+from vitascope.engine import Engine
 from vitascope.evaluation.fidelity import reconstructed
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.scenes import real
+from vitascope.pixels import to_bytes
 from vitascope.shot import Given, Shot
 from vitascope.storybook import Scene, plain
 from vitascope.system import Guides

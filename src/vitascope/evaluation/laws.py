@@ -2,8 +2,9 @@
 where it goes, what rolls does not slip, what swings keeps a pendulum's time, and who walks leaves prints that stay.
 
 Which films are asked to obey which law follows from the true tracks of their scenes where a track tells: one with stretches
-of free flight is of gravity, a straight and even one is of uniform motion. Only scenes whose camera does not move count, so
-that places in the picture are places in the world.
+of free flight is of gravity, a straight and even one is of uniform motion. What flies otherwise than a law's own form allows, as
+a stone that goes on under water or one who jumps and comes down, is of no law: not even its true film could be fitted. Only
+scenes whose camera does not move count, so that places in the picture are places in the world.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ from vitascope.evaluation.tracking import Path, colours, examples, missed, place
 from vitascope.recipe import ClipShape
 from vitascope.storybook import GRAVITY, Scene, Track, track
 from vitascope.storybook.motion import times
-from vitascope.storybook.traces import SOFT, leaves_trace
 from vitascope.storybook.views import camera, view
-from vitascope.storybook.worlds import DEFAULT, WALKERS
+from vitascope.storybook.worlds import DEFAULT
 
 SURE = 0.25
 """How sure a path is at least (`tracking.Path`), for its film to count as tracked."""
 FAR = 0.3  # frame heights that a uniform motion covers at least, to be one
 MOST = 40  # films of a law that are tracked
 LOOKED = 250  # scenes among which one of each law is looked for
+EXACT = 0.1
+"""How far, relative, the gravity may be off that is fitted to a true track: further, and the track is not of the law's form."""
 SHARES = ("right way", "forwards")
 """Figures that are shares of films, not medians over them."""
 
@@ -82,8 +84,7 @@ def still(shown: Scene, video: ClipShape) -> bool:
 
 
 def kind(shown: Scene, video: ClipShape) -> str | None:
-    """The law that the scene's true track obeys: "falls" (one flight), "bounces" (several), "rolls", "swings", "uniform", or
-    None."""
+    """The law that the scene's true track obeys: "falls", "bounces", "rolls", "swings", "uniform", or None."""
     if not still(shown, video) or video.frames < 5:
         return None
     if shown.action == "swings":  # several of a kind swing each in its own time, and look alike
@@ -91,19 +92,31 @@ def kind(shown: Scene, video: ClipShape) -> str | None:
     truth, moments = track(shown, video.frames), times(video.frames)
     step = moments[1] - moments[0]
     flying = ((truth.y.diff(n=2) / step**2 + GRAVITY).abs() < 0.02 * GRAVITY).tolist()
-    flights = [len(run) for run in "".join("x" if f else " " for f in flying).split() if len(run) >= 2]
-    if flights:
-        return "bounces" if len(flights) > 1 else "falls"
+    if "xx" in "".join("x" if one else " " for one in flying):
+        return _flight(shown.action, truth.y, step)
     if rolling(truth) is not None:
         return "rolls"
     even = truth.x.diff(n=2).abs().max() < 1e-6 and truth.y.diff().abs().max() < 1e-6
     return "uniform" if even and abs(float(truth.x[-1] - truth.x[0])) >= FAR else None
 
 
+def _flight(action: str, y: Tensor, step: float) -> str | None:
+    """The law of a true track [t] that flies freely for a while: that of bounces where this is what was asked for, else of falls;
+    None where the law's own form does not fit."""
+    law = "bounces" if action == "bounces" else "falls"
+    fit = (bounce if law == "bounces" else fall)(y, step)
+    return law if fit.lawful and _gravity_error(fit) < EXACT else None
+
+
+def _gravity_error(fit: Fit) -> float:
+    """How far the gravity that was fitted is from the world's, relative to that."""
+    return abs(fit.figures["gravity"] / GRAVITY - 1)
+
+
 def treads(shown: Scene, video: ClipShape) -> bool:
     """Whether the scene is of one who walks alone over ground that keeps prints, and on without a stop."""
-    alone = shown.count == "one" and shown.relation == "none" and shown.subject in WALKERS and shown.place in SOFT
-    return alone and leaves_trace(shown) and kind(shown, video) == "uniform"
+    alone = shown.count == "one" and shown.relation == "none"
+    return alone and shown.trace == "footprints" and kind(shown, video) == "uniform"
 
 
 def kinds(shown: Scene, video: ClipShape) -> tuple[str, ...]:
@@ -153,9 +166,8 @@ def fitted(film: Tensor, path: Path, shown: Scene, video: ClipShape, known: Fron
     if law == "swings":
         return swing(x, y, step)
     fit = fall(y, step) if law == "falls" else bounce(y, step)
-    error = abs(fit.figures["gravity"] / GRAVITY - 1)
     span = float(y.max() - y.min())  # what stays where it is would fit any gravity
-    return Fit(fit.off if span > WAY else math.inf, fit.figures | {"gravity error": error}, span)
+    return Fit(fit.off if span > WAY else math.inf, fit.figures | {"gravity error": _gravity_error(fit)}, span)
 
 
 def _way(shown: Scene, video: ClipShape) -> int:

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitascope.engine import to_bytes
 from vitascope.evaluation.probe import Probe, ProbeConfig, Schooling
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.streams import Seen
 from vitascope.physics.noise import Noise, key, normal, uniform
+from vitascope.pixels import from_bytes, to_bytes
 from vitascope.recipe import StageSettings
 from vitascope.storybook import Scene, render, scene
 from vitascope.storybook.motion import pose, times
@@ -103,7 +103,7 @@ def degraded(films: Tensor, seed: int, step: int) -> Tensor:
     grain = normal(seed, "grain", step, films.shape[1:])  # one for all rows, as strong as each row likes
     pixels = torch.empty(films.shape)
     for row, film in enumerate(films):
-        out = pixels[row].copy_(film).div_(127.5).sub_(1.0)
+        out = pixels[row].copy_(from_bytes(film))
         draw = uniform(seed, f"degrade {row}", step, (5,)).tolist()
         tint = uniform(seed, f"tint {row}", step, (2, 3), dtype=torch.float32)
         if draw[0] > 0.25:

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vitascope.data.clips import to_pixels
 from vitascope.errors import BadModel
 from vitascope.evaluation.streams import SCENERY, Look, Motion, Seen, scenery
+from vitascope.pixels import to_pixels
 from vitascope.recipe import ClipShape
 from vitascope.storybook import ATTRIBUTES, Scene
 from vitascope.storybook.worlds import DEFAULT, MIRRORED, world_of

@@ -8,10 +8,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from vitascope.data.clips import to_pixels
 from vitascope.engine import Engine
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.scenes import Split, real, scenes
+from vitascope.pixels import to_pixels
 from vitascope.storybook import plain
 from vitascope.text import ClipText
 

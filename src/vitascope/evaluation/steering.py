@@ -19,7 +19,7 @@ from vitascope.storybook.grammar import First
 from vitascope.storybook.inflection import article
 from vitascope.storybook.lexicon import settings, telling
 from vitascope.storybook.phrases import EVENTS, Phrases
-from vitascope.storybook.worlds import DEFAULT, ENDLESS_NIGHT, FIRST, SHELTERED, world_of
+from vitascope.storybook.worlds import DEFAULT, ENDLESS_NIGHT, SHELTERED, world_of
 
 GUIDANCE = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 15.0)
 STEPS = (4, 8, 16, 32, 64, 100)
@@ -155,7 +155,7 @@ def _grows(scene: Scene) -> bool:
         _bare(scene)
         and scene.place not in (*ENDLESS_NIGHT, *SHELTERED)
         and scene.action not in EVENTS
-        and (laws is FIRST or not scene.action.startswith("moves "))  # which says a heading, too
+        and (not laws.grammar or not scene.action.startswith("moves "))  # which says a heading, too
         and len(laws.places(scene.subject, scene.action)) > 1
         and all(getattr(scene, name) != laws.values[name][0] for name in ("weather", last))
     )
@@ -179,7 +179,7 @@ def _fitting(films: int, world: str, fits: Callable[[Scene], bool]) -> list[Scen
 def telling_only(scene: Scene, names: Collection[str]) -> Asked:
     """A caption in the words of the canonical one that says these attributes, a subject among them, and as little else as it can:
     an article says that there is one, a coat in a colour that there is a coat. (Not of what splashes, whose words name a place.)"""
-    if world_of(scene.world) is FIRST:
+    if not scene.laws.grammar:
         named = f"{scene.colour} {scene.subject}" if "colour" in names else scene.subject
         who, does, told = f"{article(named)} {named}", scene.action, set(names)
         place, light = words.PLACES[scene.place][0], words.LIGHTS[scene.light][0]
@@ -224,7 +224,7 @@ def _movable(scene: Scene) -> bool:
     if scene.change != "none":
         return False
     details = in_clauses(scene)[1]
-    named = world_of(scene.world) is not FIRST and "{it}" in telling.CAMERAS[scene.camera][2][0]
+    named = scene.laws.grammar and "{it}" in telling.CAMERAS[scene.camera][2][0]
     return bool(details) and not named
 
 

@@ -62,8 +62,14 @@ def control_mask(path: Name, frames: int, height: int, width: int, fps: float | 
 
 
 def control_length(path: Name, fps: float | None = None) -> int:
-    """How many frames a film, taken as by `control`, or a folder of pictures has to give. Raises BadMedia."""
+    """How many frames a film, taken as by `control`, or a folder of pictures has to give. Raises BadMedia, also for a single
+    picture: in it nothing moves, and it says of no length."""
     found = local_path(path)
+    if not found.is_dir() and _is_picture(found):
+        facts(path)  # first what is wrong with the file itself
+        raise BadMedia(
+            f"{path}: it is one picture, and no film to follow; give a film, or a folder of pictures, or ask for one frame."
+        )
     return len(_pictures(found)) if found.is_dir() else _frames_at(facts(path), fps)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from vitascope.errors import BadMedia
 from vitascope.media.frames import Name, fraction
-from vitascope.media.reading import ENDS, is_whole, opened, promised, rate_of
+from vitascope.media.reading import decoded, opened, promised, rate_of
 from vitascope.media.tones import HLG, PQ, to_sdr
 
 if TYPE_CHECKING:
@@ -93,7 +93,6 @@ def cut(path: Name, measure: Measure, sink: Callable[[Frame], object]) -> Seen:
             raise BadMedia(
                 f"{path}: unpacking it takes more memory than a film may have here; make it smaller first."
             ) from None
-        film.check_whole()
     if film.frames == 1:
         raise BadMedia(f"{path}: it holds a single picture and a clip needs motion; give a film.")
     film.check_moving(film.frames, film.seconds)
@@ -152,8 +151,7 @@ class _Film:
             else:
                 self.start = now
             before, frame = now, latest
-        if frame is None:
-            raise BadMedia(f"{self.path}: no picture of it can be decoded; fetch or make the file again.")
+        assert frame is not None  # `decoded` gives one at least
         own = Fraction(frame.duration or 0) * (frame.time_base or 0)
         self.end = before + (own or held)
         self._check_length(self.end)
@@ -166,9 +164,7 @@ class _Film:
     def _timed(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
         """Each picture with its time in seconds; times grow, and a picture that goes back in time is left out."""
         last: Fraction | None = None
-        for frame in self.container.decode(self.stream):
-            if frame.is_corrupt:
-                raise BadMedia(f"{self.path}: it is damaged after frame {self.frames}; fetch or make the file again.")
+        for frame in decoded(self.path, self.container, self.stream):
             _check_size(self.path, frame.width, frame.height)
             self.frames += 1
             now = (last or Fraction(0)) + 1 / self.rate
@@ -189,16 +185,6 @@ class _Film:
             raise BadMedia(
                 f"{self.path}: by its own clock it lasts over {LONGEST // 60} minutes; cut it into shorter films."
             )
-
-    def check_whole(self) -> None:
-        """Raise BadMedia where the file promises more than came out of it."""
-        if self.container.format.name in ENDS:
-            whole = is_whole(self.path, self.container, self.stream, self.frames, float(self.end))
-        else:
-            lasts = promised(self.container, self.stream)
-            whole = lasts is None or lasts - self.seconds <= 1.5 * float(1 / self.rate)
-        if not whole:
-            raise BadMedia(f"{self.path}: it ends too early, after frame {self.frames}; fetch or make the file again.")
 
     def check_moving(self, frames: int, seconds: float | None) -> None:
         """Raise BadMedia where so few pictures are shown for so long that clips would stand still; 0 and None: not known."""

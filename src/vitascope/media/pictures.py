@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from vitascope.errors import BadMedia
 from vitascope.media.frames import Name
-from vitascope.media.reading import opened
+from vitascope.media.reading import decoded, opened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,8 +19,8 @@ LARGEST = 100_000_000
 def picture(path: Name) -> Tensor:
     """A picture, or the last frame of a film, so that one shot can go on from another: uint8 [h w 3].
 
-    Turned upright as the file says, and what is transparent on white. Raises BadMedia for a file that is neither, or whose
-    picture is too large to unpack.
+    Turned upright as the file says, and what is transparent on white. Raises BadMedia for a file that is neither, a film that
+    is not whole (what is last in it is not its last frame), or a picture that is too large to unpack.
     """
     import torch
 
@@ -29,11 +30,7 @@ def picture(path: Name) -> Tensor:
                 f"{path}: its picture has {stream.width}x{stream.height} pixels and at most {LARGEST:,} are unpacked; scale it "
                 "down first."
             )
-        last = None
-        for frame in container.decode(stream):
-            last = frame
-        if last is None:
-            raise BadMedia(f"{path}: there is no picture in it; give a whole picture or film.")
+        last = deque(decoded(path, container, stream), maxlen=1).pop()
         pixels = torch.from_numpy(last.to_ndarray(format="rgba")).float()
         opaque = pixels[..., 3:] / 255
         upright = torch.rot90(pixels[..., :3] * opaque + 255 * (1 - opaque), last.rotation // 90, (0, 1))

@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -16,6 +17,7 @@ from vitascope.errors import BadMedia
 from vitascope.media.frames import Name
 
 if TYPE_CHECKING:
+    import av
     import av.container
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -59,8 +61,8 @@ def facts(path: Name) -> Facts:
 
 
 def is_complete(path: Name) -> bool | None:
-    """Whether all of a film is there that its file promises, by its packets, none of which is unpacked; None where it promises
-    nothing, as a picture does.
+    """Whether all of a film is there that its file promises, by its packets, none of which is unpacked; None where that cannot
+    be told: what promises nothing (a picture, a transport stream) can have lost its end unseen.
 
     Raises:
         BadMedia: when the file is not a film.
@@ -68,38 +70,105 @@ def is_complete(path: Name) -> bool | None:
     import av.error
 
     with opened(path) as (container, stream):
-        kind = container.format.name
-        if kind.endswith("_pipe"):
-            return None
-        if kind in ENDS:
-            return ENDS[kind](Path(path).read_bytes())
-        rate, count, start, end = rate_of(container, stream), 0, math.inf, 0.0
+        reach = _Reach(rate_of(container, stream))
         try:
             for packet in container.demux(stream):
-                if not packet.size:
-                    continue
                 if packet.is_corrupt:
                     return False
-                count += 1
-                at = packet.dts if packet.pts is None else packet.pts
-                if at is not None and packet.time_base is not None:
-                    start = min(start, float(at * packet.time_base))
-                    held = float(packet.duration * packet.time_base) if packet.duration else 1 / rate
-                    end = max(end, float(at * packet.time_base) + held)
+                if packet.size and not packet.is_discard:
+                    reach.add(packet)
         except av.error.FFmpegError:
             return False
-        lasts = promised(container, stream)
-        if count < max(stream.frames, 1):
-            return False
-        if lasts is None or math.isinf(start):
-            return True if stream.frames else None
-        return lasts - (end - start) <= 1.5 / rate
+        return _whole(path, container, stream, reach)
+
+
+def decoded(path: Name, container: av.container.InputContainer, stream: Any) -> Iterator[av.VideoFrame]:
+    """Every picture of an open film, at least one.
+
+    Raises:
+        BadMedia: at a damaged picture, and after the last one when the file promises more.
+    """
+    reach = _Reach(rate_of(container, stream))
+    for frame in container.decode(stream):
+        if frame.is_corrupt:
+            raise BadMedia(f"{path}: it is damaged after frame {reach.frames}; fetch or make the file again.")
+        reach.add(frame)
+        yield frame
+    if not reach.frames:
+        raise BadMedia(f"{path}: no picture of it can be decoded; fetch or make the file again.")
+    if _whole(path, container, stream, reach) is False:
+        raise BadMedia(f"{path}: it ends too early, after frame {reach.frames}; fetch or make the file again.")
+
+
+@dataclass
+class _Reach:
+    """How much has come out of a film's file: pictures, `rate` a second, and the seconds between which they are shown."""
+
+    rate: float
+    frames: int = 0
+    start: float = math.inf
+    end: float = -math.inf
+
+    def add(self, one: Any) -> None:
+        """One more picture, or the packet of one."""
+        self.frames += 1
+        at = one.dts if one.pts is None else one.pts
+        if at is not None and one.time_base:
+            held = float(one.duration * one.time_base) if one.duration else 1 / self.rate
+            self.start = min(self.start, float(at * one.time_base))
+            self.end = max(self.end, float(at * one.time_base) + held)
+
+
+def _whole(path: Name, container: av.container.InputContainer, stream: Any, reach: _Reach) -> bool | None:
+    """Whether what has come out of a file, read to its end, is all of its film; None where that cannot be told.
+
+    The one place where this is decided, whoever reads: frames or packets, into memory or into windows.
+    """
+    kind = container.format.name
+    if kind.endswith("_pipe"):
+        return None  # a picture promises no other
+    if not reach.frames:
+        return False
+    if kind in ENDS:
+        return ENDS[kind](Path(path).read_bytes())
+    counted, lasts = _counted(container, stream), promised(container, stream)
+    if counted is not None and reach.frames >= counted:
+        return True
+    if lasts is None or math.isinf(reach.start):
+        return None if counted is None else False
+    # Some writers count from the file's beginning and some from the first picture: what satisfies either will do.
+    missing = (lasts - max(reach.end, reach.end - reach.start)) * reach.rate
+    # A decoder may pass over pictures at the start, so that a count is no proof of a cut; and times alone are rounded.
+    if missing > (1.5 if counted is None else 0.5):
+        return False
+    # The head of a film in fragments may speak of those alone that are there.
+    return None if counted is None and _is_mov(container) else True
+
+
+def _is_mov(container: av.container.InputContainer) -> bool:
+    return "mp4" in container.format.name.split(",")
+
+
+def _counted(container: av.container.InputContainer, stream: Any) -> int | None:
+    """How many pictures the file says it shows, or None where it does not tell."""
+    if not _is_mov(container):
+        return None  # AVI counts moments, with and without a picture
+    index = stream.index_entries
+    if stream.frames < max(len(index), 1):
+        return None  # in fragments, of which the head counts the first at most
+    # Less than its frames where it was trimmed without being made anew: the rest is there, and not shown.
+    return sum(not entry.is_discard for entry in index)
 
 
 def promised(container: av.container.InputContainer, stream: Any) -> float | None:
     """The seconds that the file says its pictures last, or None where it does not tell."""
+    kind = container.format.name
+    if kind == "mpegts":
+        return None  # it says nothing of its length: a duration is that of what is there
+    if kind == "avi":  # so it is here, once the index at the end is lost; the head's count of moments stays
+        return float(stream.frames * stream.time_base) if stream.frames else None
     told = []
-    if stream.duration:
+    if stream.duration and not kind.startswith("matroska"):  # which has none: this would be that of the sound
         told.append(float(stream.duration * stream.time_base))
     tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))  # Matroska's
     if tag:
@@ -194,15 +263,6 @@ def rate_of(container: av.container.InputContainer, stream: Any) -> float:
         return 1.0
     rate = stream.guessed_rate if container.format.name == "gif" else stream.average_rate or stream.guessed_rate
     return float(rate or 1.0)
-
-
-def is_whole(path: Name, container: av.container.InputContainer, stream: Any, frames: int, end: float) -> bool:
-    """Whether `frames` frames up to the time `end`, in seconds, are all that the file promises."""
-    if container.format.name in ENDS:
-        return frames > 0 and ENDS[container.format.name](Path(path).read_bytes())
-    alone = len(container.streams) == 1  # else the duration may be that of the sound
-    missing = container.duration / 1e6 - end if alone and container.duration else 0.0
-    return frames >= max(stream.frames, 1) and missing <= 1.5 / rate_of(container, stream)
 
 
 def read_record(path: Name) -> dict[str, Any] | None:

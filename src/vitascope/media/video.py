@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitascope.errors import BadMedia
 from vitascope.media.frames import Name
-from vitascope.media.reading import is_whole, opened, rate_of, read_record
+from vitascope.media.reading import decoded, opened, rate_of, read_record
 from vitascope.media.writing import write
 
 if TYPE_CHECKING:
@@ -47,18 +47,12 @@ class Video:
         import torch
 
         frames: list[Frame] = []
-        end = 0.0
         with opened(path) as (container, stream):
             size = max(stream.width, 1) * max(stream.height, 1) * 3
             fps = rate_of(container, stream)
-            for frame in container.decode(stream):
-                if frame.is_corrupt:
-                    raise BadMedia(f"{path}: it is damaged after frame {len(frames)}; fetch or make the file again.")
+            for frame in decoded(path, container, stream):
                 if size * (len(frames) + 1) > MOST_BYTES:
                     raise BadMedia(f"{path}: unpacked it is larger than {MOST_BYTES >> 30} GiB; cut it into parts.")
-                frames.append(frame.to_ndarray(format="rgb24"))
-                end = (frame.time or 0.0) + 1 / fps
-            whole = is_whole(path, container, stream, len(frames), end)
-        if not whole:
-            raise BadMedia(f"{path}: it ends too early, after frame {len(frames)}; fetch or make the file again.")
+                pixels: Any = frame.to_ndarray(format="rgb24")
+                frames.append(pixels)
         return cls(torch.from_numpy(np.stack(frames)), fps, read_record(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import struct
 import zlib
@@ -42,16 +43,20 @@ def check_output(
     Raises:
         BadMedia: when it cannot, so that this is known before any work.
     """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(path)):  # a single letter is a drive
+        raise BadMedia(
+            f"{path}: that is an address, and films are written to files of this machine; name a file, and upload it afterwards."
+        )
     target = local_path(path)
+    if target.is_dir():
+        raise BadMedia(f"{path}: that is a folder; name a file in it.")
     suffix = target.suffix.lower()
     if suffix not in SUFFIXES:
         close = nearest(suffix, SUFFIXES) if suffix else None
         hint = f"the nearest is {close}" if close else f"end the name in one of {', '.join(SUFFIXES)}"
-        raise BadMedia(f"{path}: no film can be written as {suffix or 'a file without an ending'!r}; {hint}.")
+        raise BadMedia(f"{path}: no film can be written as {repr(suffix) if suffix else 'a file without an ending'}; {hint}.")
     if not target.parent.is_dir():
         raise BadMedia(f"{path}: there is no folder {str(target.parent)!r}; make it first.")
-    if target.is_dir():
-        raise BadMedia(f"{path}: that is a folder; name a file in it.")
     if os.path.lexists(target) and not replace:  # a link that leads nowhere is there, too
         raise BadMedia(f"{path}: there is such a file already; choose another name, or replace it with --force.")
     if not os.access(target.parent, os.W_OK):

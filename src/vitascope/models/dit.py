@@ -68,7 +68,7 @@ class DiTConfig:
         return 6 * WAVES if self.places else 0
 
 
-Given = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]
+Told = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]
 """What all blocks are told beside their tokens: time, context, mask, image, rotary table, as `Block.forward` has them."""
 
 
@@ -272,9 +272,9 @@ class DiT(nn.Module):
 
         Raises ValueError where shapes do not fit the config.
         """
-        h, given, time, grid = self._begin(x, clock, context, mask, image, concat, within)
+        h, told, time, grid = self._begin(x, clock, context, mask, image, concat, within)
         for block in self.blocks:
-            h = block(h, *given)
+            h = block(h, *told)
         return self._end(h, time, grid)
 
     def embed_places(self, grid: tuple[int, int, int], within: Tensor | None = None) -> Tensor:
@@ -291,7 +291,7 @@ class DiT(nn.Module):
         image: Tensor | None,
         concat: Tensor | None,
         within: Tensor | None = None,
-    ) -> tuple[Tensor, Given, Tensor, tuple[int, int, int]]:
+    ) -> tuple[Tensor, Told, Tensor, tuple[int, int, int]]:
         """The tokens [b l d], what every block is told beside them, the time's embedding [b f d], the grid of tokens."""
         config = self.config
         if concat is not None:

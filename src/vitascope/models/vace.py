@@ -119,14 +119,14 @@ class VaceDiT(DiT):
         if vace.shape != expected:
             raise ValueError(f"vace: expected {list(expected)}, got {list(vace.shape)}")
         scales = self._scales(vace_scale, x)
-        h, given, time, grid = self._begin(x, clock, context, mask, image, concat)
+        h, told, time, grid = self._begin(x, clock, context, mask, image, concat)
         c, before = embed_patches(vace, self.vace_patch_embedding), h
         # A hint is made when it is needed and not before: only one is ever held, where the 1.3B model has fifteen.
         turn = {layer: i for i, layer in enumerate(self.hinted)}
         for layer, block in enumerate(self.blocks):
-            h = block(h, *given)
+            h = block(h, *told)
             if (i := turn.get(layer)) is not None:
-                c, hint = self.vace_blocks[i](c, before if i == 0 else None, *given)
+                c, hint = self.vace_blocks[i](c, before if i == 0 else None, *told)
                 h = torch.addcmul(h, wide(hint), scales[:, i, None, None])
         return self._end(h, time, grid)
 

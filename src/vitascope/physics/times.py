@@ -169,6 +169,3 @@ class LogitNormal:
         # The end points have no finite logit; half of float64's spacing away from them changes no other number.
         inside = u.to(torch.float64).clamp(2.0**-54, 1 - 2.0**-53)
         return shift_time(torch.sigmoid(self.mean + self.std * torch.special.ndtri(inside)), self.shift)
-
-
-Density = Uniform | LogitNormal

@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from vitascope.codec import check_tile, latent_shape
+from vitascope.codec import check_tile, latent_shape, tile_side
 from vitascope.errors import BadShot
 from vitascope.planning.machine import Machine, Pace
 from vitascope.planning.sizes import Sizes, Tower
-from vitascope.planning.tiles import Grid, decoder, encoder, latents
+from vitascope.planning.tiles import Grid, decoder, encoder
 from vitascope.planning.work import codec_parameters, forward, network_memory, tower_flops, tower_memory
 
 Offload = Literal["none", "component", "block", "disk"]
@@ -25,12 +25,13 @@ TILE = 256
 """Pixels of a side of a tile, where frames are decoded in tiles; as in diffusers."""
 
 MARGIN = 1.1
-"""A film is made where the forecast, so many times over, is free: allocators keep more than is alive."""
+"""A film is made where the forecast, so many times over, is free (`has_room`): allocators keep more than is alive."""
 
 CALLS = {"heun": 2, "midpoint": 2, "rk4": 4, "adaptive": 3}
 """Calls of the field a step, where it is not one; `adaptive` takes as many steps as it needs, at least these."""
 
-DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+"""As --dtype takes them and films record them."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,6 @@ class Ask:
     """Whether it begins with pictures, which the codec then encodes and the image tower sees."""
     words: int = 64
     """Tokens of a prompt: some fifty words."""
-    own_clock: bool = False
-    """Whether the first latent frame has a clock of its own, as in our models that begin with a picture."""
 
     def told(self) -> str:
         """Its shape in words."""
@@ -152,7 +151,7 @@ def plan(
     for way in _ways(machine, ask, offload, tile):
         made = _planned(sizes, ask, machine, way, dtype, pace, disk)
         if _fits(made, machine):
-            return replace(made, why=tuple(_reasons(sizes, ask, machine, way, dtype, made)))
+            return replace(made, why=tuple(_reasons(sizes, ask, machine, way, dtype, made, tile)))
     raise BadShot(_refusal(sizes, ask, machine, dtype, offload, tile))
 
 
@@ -162,7 +161,7 @@ def _activations(
     """Bytes at the fullest moment of the walk and of decoding, weights apart, and those of the film itself; `tiles`: of what is
     held of it while there are tiles."""
     t, h, w = sizes.latent(ask.frames, ask.height, ask.width)
-    frames = t if ask.own_clock else 1
+    frames = t if ask.begins and sizes.own_clock else 1
     tokens = sizes.tokens(ask.frames, ask.height, ask.width)
     latent = 4 * t * h * w * (rows * (sizes.network.in_channels + sizes.network.out_channels) + 6 * sizes.codec.z)
     codec = decoder(sizes.codec, _grid(sizes, ask), tile, sizes.codec_bytes)
@@ -179,6 +178,12 @@ def peak(sizes: Sizes, ask: Ask, *, rows: int, tile: int | None = None, bytes_: 
     network, or the codec's fullest chunk, whichever is more; and the film itself. bytes_: of a number of the network's."""
     need = _activations(sizes, ask, rows=rows, tile=tile, bytes_=bytes_)
     return max(need["walk"], need["decode"] + need["tiles"]) + need["film"]
+
+
+def has_room(need: int, free: int | None) -> bool:
+    """Whether what takes `need` bytes by the forecast is made where `free` are: with a tenth to spare. None: nobody can tell,
+    and so it is."""
+    return free is None or need * MARGIN <= free
 
 
 def _grid(sizes: Sizes, ask: Ask) -> Grid:
@@ -208,9 +213,7 @@ def _ways(machine: Machine, ask: Ask, offload: Offload | None, tile: int | None)
 
 
 def _fits(plan: Plan, machine: Machine) -> bool:
-    if machine.free is not None and _here(plan, machine) * MARGIN > machine.free:
-        return False
-    return machine.cpu or machine.host is None or plan.other * MARGIN <= machine.host
+    return has_room(_here(plan, machine), machine.free) and (machine.cpu or has_room(plan.other, machine.host))
 
 
 def _here(plan: Plan, machine: Machine) -> int:
@@ -299,22 +302,31 @@ def _tower_streamed(tower: Tower, size: int) -> int:
     return (tower.vocab * tower.width + tower.extra + 2 * tower.layer_parameters) * size
 
 
-_WAITING: Mapping[str, str] = {
-    "none": "all weights stay on the device, since they fit",
-    "component": "each part's weights come for its stage and go after it, since all at once do not fit",
-    "block": "each block's weights come from the computer's memory just before it runs, since the network does not fit whole",
-    "disk": "each block's weights come from the file just before it runs, since the network does not fit whole",
+_WAITING: Mapping[str, tuple[str, str]] = {
+    "none": ("all weights stay on the device", "they fit"),
+    "component": ("each part's weights come for its stage and go after it", "all at once do not fit"),
+    "block": ("each block's weights come from the computer's memory just before it runs", "the network does not fit whole"),
+    "disk": ("each block's weights come from the file just before it runs", "the network does not fit whole"),
 }
+"""What becomes of the weights, and why, where nobody asked for it."""
 
 
-def _reasons(sizes: Sizes, ask: Ask, machine: Machine, way: _Way, dtype: torch.dtype, made: Plan) -> Iterator[str]:
+def _reasons(
+    sizes: Sizes, ask: Ask, machine: Machine, way: _Way, dtype: torch.dtype, made: Plan, tile: int | None
+) -> Iterator[str]:
+    waiting, since = _WAITING[way.offload]
+    for other in _ways(machine, ask, None, tile):
+        if other.offload == way.offload:
+            break
+        if _fits(_planned(sizes, ask, machine, other, dtype, None, None), machine):
+            since = ""  # a faster way would do: this one can only have been asked for
     stored = f", from weights of {8 * sizes.stored} bits" if sizes.stored else ""
     yield f"{DTYPES[dtype]}: matrix products in {8 * dtype.itemsize} bits{stored}; what lies between them in float32"
-    yield f"offload {way.offload}: {_WAITING[way.offload]}"
+    yield f"offload {way.offload}: {waiting}, {f'since {since}' if since else 'as was asked'}"
     if ask.guided and way.rows == 1:
         yield "the prompt and its negative go one after the other, since both at once do not fit"
     grid = _grid(sizes, ask)
-    if latents(sizes.codec, grid, way.tile) is not None:
+    if tile_side(sizes.codec, way.tile, *grid[1:]) is not None:
         one, whole = (gib(decoder(sizes.codec, grid, tile, sizes.codec_bytes).memory) for tile in (way.tile, None))
         yield f"tiles of {way.tile} pixels, blended: the codec decodes in {one}, and would take {whole} for whole frames"
     if machine.free is not None:
@@ -335,7 +347,7 @@ def _refusal(
     best = min(least, key=lambda made: _here(made, machine))
     need, free = _here(best, machine), machine.free
     place = f"on {machine.device}"
-    if free is None or need * MARGIN <= free:  # then it is the computer's own memory that is short
+    if has_room(need, free):  # then it is the computer's own memory that is short
         best = min(least, key=lambda made: made.other)
         need, free, place = best.other, machine.host, "in the computer's memory"
     where = f"{sizes.name} takes at least {gib(need)} {place} for that (offload {best.offload}), with a tenth to spare"

@@ -62,6 +62,9 @@ class Sizes:
     """Bytes that a weight takes where it is not what the plan's dtype says (our bundles: 4, whatever they compute in)."""
     codec_bytes: int = 4
     """Of a number in the codec while it computes: Wan's runs in float32, ours in bf16 where that is fast."""
+    own_clock: bool = False
+    """Whether the first latent frame of a film that begins with a picture has a clock of its own, as in ours; Wan's networks
+    are told of the picture in channels."""
 
     @property
     def block_parameters(self) -> int:
@@ -125,7 +128,7 @@ def of_clip(name: str, network: DiTConfig, codec: VAEConfig, clip: CLIPConfig, c
         w, clip.text_layers, clip.text_heads, w // clip.text_heads, clip.text_ffn or 4 * w, clip.text_length,
         vocab=clip.vocab, extra=extra,
     )  # fmt: skip
-    return Sizes(name, network, codec, tower, clip.text_length, stored=4, codec_bytes=codec_bytes)
+    return Sizes(name, network, codec, tower, clip.text_length, stored=4, codec_bytes=codec_bytes, own_clock=True)
 
 
 def _shapes() -> dict[str, Sizes]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
+from vitascope.codec import tile_side
 from vitascope.planning.work import Decoding, decoding, encoding
 from vitascope.tiling import spans, step_of
 
@@ -29,7 +30,7 @@ class Tiled(Decoding):
 def decoder(config: VAEConfig, grid: Grid, tile: int | None, bytes_: int = 4) -> Tiled:
     """What the codec's decoder does and holds, in tiles of so many pixels or on whole frames."""
     frames, height, width = grid
-    size = latents(config, grid, tile)
+    size = tile_side(config, tile, *grid[1:])
     if size is None:
         whole = decoding(config, height, width, bytes_)
         return Tiled(whole.flops, whole.memory)
@@ -44,17 +45,11 @@ def decoder(config: VAEConfig, grid: Grid, tile: int | None, bytes_: int = 4) ->
 def encoder(config: VAEConfig, grid: Grid, tile: int | None, bytes_: int = 4) -> Tiled:
     """The same of the encoder; what comes out is small, and what goes in is its giver's."""
     _, height, width = grid
-    size = latents(config, grid, tile)
+    size = tile_side(config, tile, *grid[1:])
     if size is None:
         whole = encoding(config, height, width, bytes_)
         return Tiled(whole.flops, whole.memory)
     return Tiled(*_tiles(config, height, width, size, bytes_, encoding))
-
-
-def latents(config: VAEConfig, grid: Grid, tile: int | None) -> int | None:
-    """A tile's side in latents, or None where one covers the whole frame."""
-    size = None if tile is None else tile // config.stride[1]
-    return None if size is None or max(grid[1:]) <= size else size
 
 
 def _tiles(

@@ -6,7 +6,6 @@ from vitascope.storybook.captions import caption, plain, said, vocabulary
 from vitascope.storybook.motion import DURATION, GRAVITY, RESTITUTION
 from vitascope.storybook.pixels import render
 from vitascope.storybook.scenes import Scene, scene
-from vitascope.storybook.sheet import sheet
 from vitascope.storybook.tour import tour
 from vitascope.storybook.truth import Track, pieces, track, tracks, truth
 from vitascope.storybook.views import camera, cast, presence, view
@@ -29,7 +28,6 @@ __all__ = [
     "render",
     "said",
     "scene",
-    "sheet",
     "tour",
     "track",
     "tracks",

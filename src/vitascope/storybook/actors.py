@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from vitascope.storybook.canvas import Lamp, lamplight
-from vitascope.storybook.motion import Pose, facing, pivot, pose, radius
+from vitascope.storybook.motion import Pose, facing, impact, pivot, pose, radius, rest
 from vitascope.storybook.places import Colour, air, mix, scaled
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.shapes import REST, SUBJECTS, Limbs, Part, extent, silhouette
 from vitascope.storybook.things import droplet, fragment, shards
-from vitascope.storybook.traces import Frames, impact, landed, splash, thrown
+from vitascope.storybook.traces import Frames, splash, thrown
 from vitascope.storybook.views import Camera, View, on_screen, parallax
 
 COLOURS: dict[str, Colour] = {
@@ -153,8 +153,9 @@ def shadow(pixels: Tensor, sprite: Sprite, lights: Lights, cameras: Sequence[Cam
     at = window(pixels, centres, (largest, largest * 0.25), seen)
     device = pixels.device
     size = torch.tensor([1 / s for s in sizes], device=device)[:, None, None]
-    dark = [0.6 * (0.5 + 0.5 * p.size / radius(sprite.scene)) if sprite.scene.world != "first" else 0.6 for p in poses]
-    strength = [here * full / (1 + 2 * lift) for here, full, lift in zip(shown, dark, lifts, strict=True)]
+    full, faint = radius(sprite.scene), sprite.scene.laws.faint_shadows
+    dark = [0.6 * (0.5 + 0.5 * p.size / full) if faint else 0.6 for p in poses]
+    strength = [here * most / (1 + 2 * lift) for here, most, lift in zip(shown, dark, lifts, strict=True)]
     q = (at.x * size).square() + (at.y * (size * 4)).square()
     alpha = (1 - q).clamp_min(0).mul(1.6).clamp_max(1) * torch.tensor(strength, device=device)[:, None, None]
     ends = [mix(scaled(air(s).land, 0.12), (0.03, 0.03, 0.08), 0.5) for s in (lights.before, lights.after)]
@@ -185,7 +186,7 @@ def _pieces(scene: Scene, moments: Sequence[float], hit: float) -> Iterator[Spri
         cx, cy = (sum(c) / len(piece) for c in zip(*piece, strict=True))
         reach = max(math.hypot(x - cx, y - cy) for x, y in piece)
         mx, my = cx * size * way, cy * size
-        start = flight._replace(x=scene.x + mx, y=landed(scene) + my)
+        start = flight._replace(x=scene.x + mx, y=rest(scene) + my)
         poses: list[Pose | None] = []
         for t in moments:
             at = start.at(t - hit, scene.floor + 0.14 * size)
@@ -230,8 +231,8 @@ def materials(scene: Scene, light: Scene) -> dict[str, Colour]:
 
 
 def limbs(scene: Scene, poses: Sequence[Pose], seconds: Sequence[float], device: torch.device) -> Limbs:
-    """What the limbs do in each frame. In the first world nothing moves."""
-    if scene.world == "first":
+    """What the limbs do in each frame, in a world that has limbs."""
+    if not scene.laws.limbs:
         return REST
 
     def column(values: Sequence[float]) -> Tensor:

@@ -180,9 +180,8 @@ class Canvas:
     # -- what is drawn from the scene's detail ---------------------------------------------------------------------
 
     def part(self, name: str) -> None:
-        """Begin a part of the scenery. In the whole world each part has draws of its own, so that it lies where it
-        lies whatever the light and the weather add before it; in the first world one stream goes through them all."""
-        if self.scene.world != "first":
+        """Begin a part of the scenery, from draws of its own where the world has them (`World.own_draws`)."""
+        if self.scene.laws.own_draws:
             self.draw = random.Random(key(self.scene.detail, name))
             self._part, self._tables = f"{name} ", 0
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from types import ModuleType
 
 from vitascope.physics.noise import key
 from vitascope.storybook import grammar, words
+from vitascope.storybook.dice import one
 from vitascope.storybook.inflection import FORMS, conjugate
 from vitascope.storybook.lexicon import deeds, settings, telling, things
 from vitascope.storybook.scenes import Scene
-from vitascope.storybook.worlds import DEFAULT, FIRST, world_of
+from vitascope.storybook.worlds import DEFAULT, world_of
 
 _SAID = {"colour": 0.88, "action": 0.96, "place": 0.85, "light": 0.6}  # how often an attribute is said
 _SAID_IF_SPECIAL = {"weather": 0.75, "camera": 0.7}  # how often rain, snow, a moving camera is said
@@ -26,19 +27,11 @@ _SAID_IF_USUAL = {"weather": 0.12, "camera": 0.12}  # how often a clear sky, a c
 _SHORT = 0.12  # the share of captions that say little beside the subject and the action
 
 
-def _one(draw: random.Random, choices: Sequence[str]) -> str:
-    return choices[int(draw.random() * len(choices))]
-
-
-def _pair(draw: random.Random, choices: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    return choices[int(draw.random() * len(choices))]
-
-
 def _plan(scene: Scene, draw: random.Random) -> set[str]:
     """Which attributes the caption says."""
     chance = dict(_SAID)
-    for name, usual in (("weather", "clear"), ("camera", "still")):
-        chance[name] = (_SAID_IF_USUAL if getattr(scene, name) == usual else _SAID_IF_SPECIAL)[name]
+    for name in _SAID_IF_SPECIAL:
+        chance[name] = (_SAID_IF_USUAL if scene.usual(name) else _SAID_IF_SPECIAL)[name]
     if scene.place == "night sky":
         chance["light"] = 0.08  # the place says it
     plan = {name for name, share in chance.items() if draw.random() < share}
@@ -62,7 +55,7 @@ def caption(scene: Scene, index: int = 0) -> str:
 def plain(scene: Scene) -> str:
     """The canonical caption. In the first world it names every attribute; in the whole one colour, subject, action, place,
     light, and what is not the usual. Of the night sky, the place names the light."""
-    if world_of(scene.world) is not FIRST:
+    if scene.laws.grammar:
         return grammar.plain(scene)
     article = words.ELIDED if scene.colour[0] in "aeiou" else "a"
     light = "" if scene.place == "night sky" else " " + words.LIGHTS[scene.light][0]
@@ -75,10 +68,10 @@ def plain(scene: Scene) -> str:
 
 
 def _who(scene: Scene, plan: set[str], draw: random.Random) -> str:
-    noun = _one(draw, words.NOUNS[scene.subject])
+    noun = one(draw, words.NOUNS[scene.subject])
     if "colour" in plan:
-        noun = _one(draw, words.COLOURS[scene.colour]) + " " + noun
-    article = _one(draw, words.ARTICLES)
+        noun = one(draw, words.COLOURS[scene.colour]) + " " + noun
+    article = one(draw, words.ARTICLES)
     if article == "a" and noun[0] in "aeiou":
         article = words.ELIDED
     return f"{article} {noun}".strip()
@@ -88,14 +81,14 @@ def _verb(scene: Scene, draw: random.Random) -> tuple[str, str]:
     """What the subject does, in the third person and as a gerund."""
     own = words.OWN_VERBS.get(scene.subject)
     if own and scene.action in words.SIDES and draw.random() < 0.3:
-        side = _one(draw, words.SIDES[scene.action])
+        side = one(draw, words.SIDES[scene.action])
         return f"{own[0]} {side}", f"{own[1]} {side}"
-    return _pair(draw, words.VERBS[scene.action])
+    return one(draw, words.VERBS[scene.action])
 
 
 def _place(scene: Scene, plan: set[str], draw: random.Random) -> str:
     across = "action" in plan and scene.action in words.TRAVELS and draw.random() < 0.4
-    return _one(draw, (words.ACROSS if across else words.PLACES)[scene.place])
+    return one(draw, (words.ACROSS if across else words.PLACES)[scene.place])
 
 
 def _tails(scene: Scene, plan: set[str], draw: random.Random) -> tuple[list[str], list[str]]:
@@ -109,24 +102,24 @@ def _tails(scene: Scene, plan: set[str], draw: random.Random) -> tuple[list[str]
         if name in plan:
             value = getattr(scene, name)
             if draw.random() < apart:
-                after.append(_one(draw, sentences[value]))
+                after.append(one(draw, sentences[value]))
             else:
-                inside.append(_one(draw, phrases[value]))
+                inside.append(one(draw, phrases[value]))
     if draw.random() < 0.3:
         after.reverse()
     return inside, after
 
 
 def _compose(scene: Scene, index: int) -> tuple[str, set[str] | frozenset[str]]:
-    if world_of(scene.world) is not FIRST:
+    if scene.laws.grammar:
         return grammar.compose(scene, index)
     draw = random.Random(key(scene.seed, f"caption {scene.index}", index))
     plan = _plan(scene, draw)
     who, (verb, doing) = _who(scene, plan, draw), _verb(scene, draw)
     opening = ""
     if {"place", "light", "action"} <= plan and draw.random() < 0.08:
-        opening = _one(draw, words.SCENES).format(
-            place_name=_one(draw, words.PLACE_NAMES[scene.place]), light=_one(draw, words.LIGHTS[scene.light])
+        opening = one(draw, words.SCENES).format(
+            place_name=one(draw, words.PLACE_NAMES[scene.place]), light=one(draw, words.LIGHTS[scene.light])
         )
     inside, after = _tails(scene, plan - {"light"} if opening else plan, draw)
     clause = [phrase for phrase in inside if " camera" in phrase or phrase.startswith(("while", "as ", "with"))]
@@ -138,7 +131,7 @@ def _compose(scene: Scene, index: int) -> tuple[str, set[str] | frozenset[str]]:
     kinds = words.SENTENCES if "action" in plan else words.IDLE_SENTENCES
     if "action" in plan and inside and draw.random() < 0.08:
         kinds = words.TWO_SENTENCES
-    kind = _one(draw, kinds)
+    kind = one(draw, kinds)
     if inside and inside[-1].endswith(("snow", "rain")) and "{where} {verb}" in kind:
         kind = kinds[0]  # a ball on the snow falls: one would read that the snow falls
     if not inside:  # nowhere said: the plain order, whatever was drawn
@@ -147,7 +140,7 @@ def _compose(scene: Scene, index: int) -> tuple[str, set[str] | frozenset[str]]:
     text = " ".join([text, *clause])
     parts = [opening, text, *after] if opening else [text, *after]
     for part in parts[1:]:
-        joint = _one(draw, words.JOINTS)
+        joint = one(draw, words.JOINTS)
         if part is text:
             joint = ". "
         elif not part.startswith(("the ", "it ")):
@@ -175,9 +168,9 @@ def _tables(*modules: ModuleType) -> Iterator[str]:
 @lru_cache(maxsize=2)
 def vocabulary(world: str = DEFAULT) -> tuple[str, ...]:
     """Every word that a caption of this world can contain, lowercase, sorted. Raises ValueError for an unknown world."""
-    if world_of(world) is FIRST:
-        texts = list(_tables(words))
-    else:
+    if world_of(world).grammar:
         verbs = [conjugate("+" + phrase, form) for phrase in _tables(deeds) for form in FORMS]
         texts = [*_tables(things, settings, telling), *verbs, "is are an"]
+    else:
+        texts = list(_tables(words))
     return tuple(sorted({word for text in texts for word in re.findall(r"[a-z]+", text)}))

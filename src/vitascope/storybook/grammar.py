@@ -17,20 +17,13 @@ from vitascope.storybook.phrases import EVENTS, Deed, Phrases
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.worlds import ENDLESS_NIGHT, PEOPLE, SHELTERED, TURNS
 
-_USUAL = {
-    "weather": "clear",
-    "camera": "still",
-    "mood": "neutral",
-    "size": "usual",
-    "relation": "none",
-    "change": "none",
-}
 _SAID = {
     "colour": 0.82, "dress": 0.85, "action": 0.95, "heading": 0.5, "place": 0.84, "light": 0.55, "count": 0.9, "weather": 0.75,
     "camera": 0.72, "mood": 0.75, "size": 0.8, "relation": 0.85, "change": 0.85,
 }  # fmt: skip
 """How often an attribute is said when it is not the usual one."""
 _SAID_IF_USUAL = {"weather": 0.12, "camera": 0.12, "mood": 0.04, "size": 0.0, "relation": 0.0, "change": 0.0}
+"""How often one of these is said when it is: what has no usual value, or a number that the sentence has to keep, is not here."""
 _SHORT = 0.14
 """The share of captions that say little."""
 _PERSON = 0.12
@@ -71,7 +64,7 @@ def compose(scene: Scene, index: int) -> tuple[str, frozenset[str]]:
 
 def plain(scene: Scene) -> str:
     """The canonical caption: every attribute that is not the usual one, and colour, subject, action, place, light."""
-    plan = {name for name in _SAID if getattr(scene, name, None) != _USUAL.get(name)} | {"subject"}
+    plan = {name for name in _SAID if name not in _SAID_IF_USUAL or not scene.usual(name)} | {"subject"}
     if scene.place in ENDLESS_NIGHT:
         plan.discard("light")
     turn = scene.turn != "none"
@@ -81,13 +74,13 @@ def plain(scene: Scene) -> str:
         deed = Deed(f"{deed.head} and +{deeds.PURSUITS[scene.relation][0].format(other=say.other())}", deed.tail)
     light = settings.LIGHTS[scene.light][0] if "light" in plan else ""
     parts = [f"{who} {deed.said(say.form, ' '.join(' '.join((_beside(say), _at(say), light)).split()))}"]
-    if scene.weather != "clear":
+    if not scene.usual("weather"):
         parts.append(settings.WEATHER_SENTENCES[scene.weather][0])
     if turn:
         parts.append(f"then {[*settings.TURNS[scene.turn][0], *settings.TURNS[scene.turn][1]][0]}")
-    if scene.camera != "still":
+    if not scene.usual("camera"):
         parts.append(telling.CAMERAS[scene.camera][2][0].format(it=f"{things.DEFINITE} {say.noun}"))
-    if scene.mood != "neutral":
+    if not scene.usual("mood"):
         parts.append(settings.MOODS[scene.mood][2][0])
     return ", ".join(parts)
 
@@ -95,9 +88,9 @@ def plain(scene: Scene) -> str:
 def _plan(scene: Scene, draw: random.Random) -> set[str]:
     """Which attributes the caption is to say."""
     chance = dict(_SAID)
-    for name, usual in _USUAL.items():
-        if getattr(scene, name) == usual:
-            chance[name] = _SAID_IF_USUAL[name]
+    for name, share in _SAID_IF_USUAL.items():
+        if scene.usual(name):
+            chance[name] = share
     if scene.dress == "nothing":
         del chance["dress"]
     if scene.place in ENDLESS_NIGHT:

@@ -1,9 +1,10 @@
 """Laws of motion: where a subject is at each moment.
 
 World units: the frame's safe area is 1.6 wide and 1 high around the origin, y up; a clip lasts two seconds whatever its
-number of frames. One gravity holds in the whole world. Rolling is rolling without slipping: dx = -r dangle, with angles
-counter-clockwise. Who walks or drives turns legs and wheels by the way that it goes. A pendulum swings by its equation,
-not by the one for small angles. What comes nearer grows as one over its distance.
+number of frames. One gravity holds in the whole world. What rolls turns by the way that it goes, dx = -r dangle with angles
+counter-clockwise, where r is its mean radius: a ball does not slip, and what is not round does not in the mean of a turn. Who
+walks or drives turns legs and wheels by the way that it goes. A pendulum swings by its equation, not by the one for small
+angles. What comes nearer grows as one over its distance.
 """
 
 from __future__ import annotations
@@ -72,14 +73,14 @@ def rolling_radius(scene: Scene) -> float:
     return radius(scene) * sum(depth(scene.subject, math.pi * k / 8) for k in range(16)) / 16
 
 
-def _rest(scene: Scene) -> float:
-    """The height of the centre of the upright subject on the ground."""
+def rest(scene: Scene) -> float:
+    """The height of the centre of the upright subject on the ground, or on the water."""
     return scene.floor + radius(scene) * extent(scene.subject)[0]
 
 
 def _headroom(scene: Scene) -> float:
     """How far the upright subject can go up from the ground and stay in the frame, nearly; at least 0.3."""
-    return max(0.3, _TOP - radius(scene) * extent(scene.subject)[1] - _rest(scene))
+    return max(0.3, _TOP - radius(scene) * extent(scene.subject)[1] - rest(scene))
 
 
 def _way(scene: Scene, direction: int) -> float:
@@ -101,21 +102,39 @@ def _rises(scene: Scene, t: float) -> Pose:
     part = t / DURATION
     if scene.phase < 0.5:  # half of them at a constant speed, half from rest, accelerating
         part = part * part
-    return Pose(scene.x, _rest(scene) + height * part, radius(scene), 0.0, scene.floor)
+    return Pose(scene.x, rest(scene) + height * part, radius(scene), 0.0, scene.floor)
+
+
+def _fallen_for(scene: Scene, t: float) -> float:
+    """For how many seconds it has been falling at t; negative before it is let go."""
+    return t - 0.1 - 0.5 * scene.phase
+
+
+def _height(scene: Scene) -> float:
+    """How far what falls has to fall."""
+    return _falls(scene, 0.0).y - rest(scene)
+
+
+def _fall_time(scene: Scene) -> float:
+    """How long it falls."""
+    return math.sqrt(2 * _height(scene) / GRAVITY)
+
+
+def impact(scene: Scene) -> float:
+    """The second at which what falls reaches the ground or the water."""
+    return _fall_time(scene) - _fallen_for(scene, 0.0)
 
 
 def _falls(scene: Scene, t: float) -> Pose:
     height = _headroom(scene) * (0.9 + 0.15 * scene.vigour)
-    since = max(0.0, t - 0.1 - 0.5 * scene.phase)
-    return Pose(scene.x, _rest(scene) + max(0.0, height - GRAVITY * since * since / 2), radius(scene), 0.0, scene.floor)
+    since = max(0.0, _fallen_for(scene, t))
+    return Pose(scene.x, rest(scene) + max(0.0, height - GRAVITY * since * since / 2), radius(scene), 0.0, scene.floor)
 
 
 def _drops(scene: Scene, t: float) -> Pose:
     """Falls into water: below its surface it sinks, at a fifth of the speed at which it met it."""
-    at = _falls(scene, t)
-    height = _falls(scene, 0.0).y - _rest(scene)
-    since = t - 0.1 - 0.5 * scene.phase - math.sqrt(2 * height / GRAVITY)
-    return at._replace(y=at.y - max(0.0, since) * math.sqrt(2 * GRAVITY * height) / 5) if since > 0 else at
+    at, since = _falls(scene, t), _fallen_for(scene, t) - _fall_time(scene)
+    return at._replace(y=at.y - since * math.sqrt(2 * GRAVITY * _height(scene)) / 5) if since > 0 else at
 
 
 def _bounces(scene: Scene, t: float) -> Pose:
@@ -130,7 +149,7 @@ def _bounces(scene: Scene, t: float) -> Pose:
     first = up == fall
     y = apex - GRAVITY * since * since / 2 if first else speed * since - GRAVITY * since * since / 2
     drift = scene.direction * (0.1 + 0.35 * scene.reach) * (t / DURATION - 0.5)
-    return Pose(scene.x + drift, _rest(scene) + max(0.0, y), radius(scene), 0.0, scene.floor)
+    return Pose(scene.x + drift, rest(scene) + max(0.0, y), radius(scene), 0.0, scene.floor)
 
 
 def _rolls(scene: Scene, t: float) -> Pose:
@@ -149,7 +168,7 @@ def _spins(scene: Scene, t: float) -> Pose:
 def _moves(scene: Scene, t: float) -> Pose:
     way = facing(scene)
     x = way * _way(scene, way) * (t / DURATION - 0.5)
-    y = _rest(scene) + SUBJECTS[scene.subject].hover * scene.phase
+    y = rest(scene) + SUBJECTS[scene.subject].hover * scene.phase
     return Pose(_home(scene) + x, y, radius(scene), 0.0, scene.floor)
 
 
@@ -161,7 +180,7 @@ def _grows(scene: Scene, t: float) -> Pose:
 
 
 def _still(scene: Scene, t: float) -> Pose:
-    return Pose(scene.x, _rest(scene) + SUBJECTS[scene.subject].hover * scene.phase, radius(scene), 0.0, scene.floor)
+    return Pose(scene.x, rest(scene) + SUBJECTS[scene.subject].hover * scene.phase, radius(scene), 0.0, scene.floor)
 
 
 def _swings(scene: Scene, t: float) -> Pose:
@@ -204,7 +223,7 @@ def pendulum(length: float, widest: float, t: float) -> float:
 def _floats(scene: Scene, t: float) -> Pose:
     turn = 2 * math.pi * (t / (1.5 + 0.7 * scene.vigour) + scene.phase)
     afloat = scene.subject == "boat"
-    base = _rest(scene) if afloat else max(scene.floor + radius(scene) + 0.08, -0.12) + 0.1 * scene.reach
+    base = rest(scene) if afloat else max(scene.floor + radius(scene) + 0.08, -0.12) + 0.1 * scene.reach
     y = base + (0.018 if afloat else 0.05) * math.sin(turn)
     x = scene.x + scene.direction * 0.07 * (t / DURATION - 0.5)
     return Pose(x, y, radius(scene), 0.07 * math.cos(turn), scene.floor)
@@ -236,7 +255,7 @@ def _thrown(scene: Scene, t: float) -> Pose:
     height = min(_headroom(scene), GRAVITY * 0.85**2 / 2) * (0.9 + 0.1 * scene.vigour)
     speed = math.sqrt(2 * GRAVITY * height)
     y = max(0.0, speed * t - GRAVITY * t * t / 2)
-    return Pose(scene.x, _rest(scene) + y, radius(scene), 0.0, scene.floor)
+    return Pose(scene.x, rest(scene) + y, radius(scene), 0.0, scene.floor)
 
 
 ACTIONS: dict[str, Callable[[Scene, float], Pose]] = {
@@ -299,9 +318,7 @@ def pose(scene: Scene, t: float) -> Pose:
     at = law(scene, since)
     if scene.action != "orbits":
         at = at._replace(side=facing(scene))
-    if scene.world == "first":
-        return at
-    return at._replace(**_limbs(scene, at, since, speed, change))
+    return at._replace(**_limbs(scene, at, since, speed, change)) if scene.laws.limbs else at
 
 
 def _limbs(scene: Scene, at: Pose, since: float, speed: float, change: float) -> dict[str, float]:

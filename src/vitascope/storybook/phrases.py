@@ -9,12 +9,15 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from vitascope.storybook.dice import one
 from vitascope.storybook.inflection import Form, article, conjugate
 from vitascope.storybook.lexicon import deeds, settings, telling, things
 from vitascope.storybook.scenes import Scene
-from vitascope.storybook.worlds import PEOPLE, TRAVELS, WALKERS
+from vitascope.storybook.worlds import PEOPLE, TRAVELS
+
+T = TypeVar("T")
 
 SWIMMERS = ("fish",)
 FLYERS = ("bird", "butterfly", "kite")
@@ -24,11 +27,6 @@ CLOSED = ("cloudy", "rain", "snow", "fog")
 _HIDDEN = re.compile(r"\b(starry|the sun)\b")
 EVENTS = ("shatters", "splashes")
 """What the shot is about, so that it is always said."""
-
-
-def one(draw: random.Random, choices: Sequence[str]) -> str:
-    """One of them."""
-    return choices[int(draw.random() * len(choices))]
 
 
 class Deed(NamedTuple):
@@ -71,7 +69,7 @@ class Phrases:
         self.told.update(names)
         return True
 
-    def pick(self, choices: Sequence[str]) -> str:
+    def pick(self, choices: Sequence[T]) -> T:
         """One of them."""
         return one(self.draw, choices)
 
@@ -87,8 +85,7 @@ class Phrases:
     def who(self) -> str:
         """The subject with its article or number: "a small red ball", "two women in red coats"."""
         scene = self.scene
-        nouns = things.NOUNS[scene.subject]
-        noun = nouns[int(self.draw.random() * len(nouns))]
+        noun = self.pick(things.NOUNS[scene.subject])
         if "subject" in self.plan:
             self.told.add("subject")
         else:
@@ -115,8 +112,7 @@ class Phrases:
         if colour and scene.dress == "scarf":
             self.plan.add("dress")
         if self.tell("dress"):
-            forms = things.DRESS[scene.dress]
-            phrase = forms[int(self.draw.random() * len(forms))][self.several]
+            phrase = self.pick(things.DRESS[scene.dress])[self.several]
             if " a {" in phrase:
                 phrase = phrase.replace(" a {", f" {article(colour or scene.dress)} {{")
             return " ".join(phrase.format(colour=colour).split())
@@ -218,20 +214,12 @@ class Phrases:
             return self.pick(settings.RINGS) if not bound and self.chance(0.2) else ""
         if scene.beat == "waits" and "change" in self.told:
             return ""  # the sentence stands at the wait
-        soft = scene.place in settings.SOFT
-        if scene.subject in WALKERS and scene.action in ("walks", "runs") and soft:
-            left = self.pick(settings.FOOTPRINTS)
-        elif scene.subject in ("car", "bicycle") and scene.action in TRAVELS and soft:
-            left = self.pick(settings.WHEEL_TRACKS)
-        elif scene.action == "rolls" and soft:
-            left = self.pick(settings.TRAIL)
-        elif scene.subject == "boat" and scene.action in TRAVELS:
-            left = self.pick(settings.WAKE)
-        else:
+        if scene.trace is None:
             return ""
+        left = self.pick(settings.TRACES[scene.trace])
         if not self.chance(0.35):
             return ""
-        if "place" not in self.told and soft and self.chance(0.5):
+        if "place" not in self.told and scene.place in settings.SOFT and self.chance(0.5):
             left = f"{left} {settings.SOFT[scene.place]}"
         return f", {left}" if self.chance(0.4) else left
 

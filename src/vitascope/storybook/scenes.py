@@ -16,9 +16,22 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vitascope.physics.noise import key
-from vitascope.storybook.worlds import DEFAULT, HEADED, World, withheld, world_of
+from vitascope.storybook.dice import one
+from vitascope.storybook.worlds import (
+    DEFAULT,
+    HEADED,
+    SOFT,
+    TRAVELS,
+    WALKERS,
+    WATER,
+    WHEELED,
+    World,
+    withheld,
+    world_of,
+)
 
 Split = Literal["train", "withheld", "any"]
+Trace = Literal["footprints", "wheels", "groove", "wake"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,11 @@ class Scene:
     """Where the subject is, or what it does, to the other: left of, right of, behind, follows, chases."""
 
     @property
+    def laws(self) -> World:
+        """Its world. Raises ValueError for an unknown one."""
+        return world_of(self.world)
+
+    @property
     def heading(self) -> str:
         """The side to which it goes: left, right, or none where its action has no side."""
         if self.action in ("moves left", "moves right"):
@@ -81,26 +99,41 @@ class Scene:
     def labels(self) -> dict[str, Any]:
         """The fields that are labels: two scenes that share them differ in what labels leave open. A heading is one of them."""
         found: dict[str, Any] = {name: value for name, value in vars(self).items() if isinstance(value, str)}
-        return found if self.world == DEFAULT or self.heading == "none" else found | {"direction": self.direction}
+        if "heading" in self.laws.values and self.heading != "none":
+            found["direction"] = self.direction
+        return found
 
     def shows(self, names: Collection[str] | None = None) -> dict[str, str]:
         """What it shows of its world's attributes, of all or of those among `names`: {"camera": "pans left", ...}."""
-        told = world_of(self.world).values
-        return {name: str(getattr(self, name)) for name in told if names is None or name in names}
+        return {name: str(getattr(self, name)) for name in self.laws.values if names is None or name in names}
+
+    def usual(self, name: str) -> bool:
+        """Whether it has the usual value of an attribute of its world: the first one. Raises KeyError for another name."""
+        return getattr(self, name) == self.laws.values[name][0]
 
     @property
     def change(self) -> str:
         """What changes in the shot, of the subject or around it."""
         return self.beat if self.beat != "none" else self.turn
 
+    @property
+    def trace(self) -> Trace | None:
+        """What the subject leaves behind it that lasts: it is drawn, and told, where this says so. What falls into water makes
+        rings, which do not last."""
+        if not self.laws.traces or self.action not in TRAVELS:
+            return None
+        if self.place in WATER:
+            return "wake" if self.subject == "boat" else None
+        if self.place not in SOFT:
+            return None
+        if self.subject in WALKERS and self.action != "rolls":
+            return "footprints"
+        return "wheels" if self.subject in WHEELED else "groove" if self.action == "rolls" else None
 
-def _one(draw: random.Random, values: tuple[str, ...]) -> str:
-    return values[int(draw.random() * len(values))]
 
-
-def _usual(draw: random.Random, values: tuple[str, ...], share: float) -> str:
+def _mostly(draw: random.Random, values: tuple[str, ...], share: float) -> str:
     """The first value with probability `share`, one of the others otherwise."""
-    usual, other = draw.random() < share, _one(draw, values[1:])
+    usual, other = draw.random() < share, one(draw, values[1:])
     return values[0] if usual else other
 
 
@@ -118,8 +151,8 @@ def scene(seed: int, index: int, split: Split = "train", world: str = DEFAULT) -
         if split == "any" or withheld(*words) == (split == "withheld"):
             break
     subject, colour, action, place = words
-    light = _one(draw, laws.values["light"])
-    camera = _usual(draw, laws.cameras(subject, action, place), laws.still)
+    light = one(draw, laws.values["light"])
+    camera = _mostly(draw, laws.cameras(action), laws.still)
     low = -0.36 if camera.startswith("zooms") else -0.40
     weathers = laws.weathers(place)
     made = Scene(
@@ -130,7 +163,7 @@ def scene(seed: int, index: int, split: Split = "train", world: str = DEFAULT) -
         action=action,
         place=place,
         light=laws.light_in(place, light),
-        weather=_usual(draw, weathers, laws.clear) if weathers[1:] else "clear",
+        weather=_mostly(draw, weathers, laws.clear) if weathers[1:] else "clear",
         camera=camera,
         radius=0.208 + 0.052 * draw.random(),
         x=-0.22 + 0.44 * draw.random(),
@@ -150,7 +183,7 @@ def scene(seed: int, index: int, split: Split = "train", world: str = DEFAULT) -
 
 def _words(draw: random.Random, laws: World) -> tuple[str, str, str, str]:
     """(subject, colour, action, place), each possible for the subject."""
-    subject = _one(draw, laws.values["subject"])
-    colour = _one(draw, laws.colours(subject))
-    action = _one(draw, laws.actions(subject))
-    return subject, colour, action, _one(draw, laws.places(subject, action))
+    subject = one(draw, laws.values["subject"])
+    colour = one(draw, laws.colours(subject))
+    action = one(draw, laws.actions(subject))
+    return subject, colour, action, one(draw, laws.places(subject, action))

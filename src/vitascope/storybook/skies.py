@@ -25,7 +25,7 @@ def sky(canvas: Canvas) -> None:
     else:
         height = {"morning": scene.horizon + 0.13, "day": 0.36, "dusk": scene.horizon + 0.06}[light]
         _sun(canvas, side, height, _SIZE[light], _SUN[light])
-    if light != "night" or scene.world != "first":
+    if light != "night" or scene.laws.night_clouds:
         canvas.part("clouds")
         clouds(canvas)
 

@@ -20,6 +20,7 @@ from vitascope.storybook.views import Camera, View, parallax
 from vitascope.storybook.worlds import TURNS
 
 _SKY = 0.35  # parallax of the sky
+_NEAR = 1.35  # that of the nearest ground, where nothing stands before the subject
 
 
 def axis(count: int, scale: float, device: torch.device) -> Tensor:
@@ -46,8 +47,8 @@ def after(scene: Scene) -> Scene:
     return replace(scene, turn="none", light=after) if name == "light" else replace(scene, turn="none", weather=after)
 
 
-def turning(scene: Scene, t: float) -> float:
-    """How far the change around it has gone at t seconds: from 0 to 1 in the middle of the clip."""
+def turning(t: float) -> float:
+    """How far a change around the subject has gone at t seconds: from 0 to 1 in the middle of the clip."""
     part = min(1.0, max(0.0, (t / DURATION - 0.2) / 0.6))
     return part * part * (3 - 2 * part)
 
@@ -65,7 +66,7 @@ def stage(
     back, front, lamps = _scenery(scene, cameras, seen, height, width, device)
     if scene.turn == "none":
         return Stage(back, front, xs, ys[:, None], Lights(scene, scene, [0.0] * len(moments), (lamps, lamps)))
-    turned, shares = after(scene), [turning(scene, t) for t in moments]
+    turned, shares = after(scene), [turning(t) for t in moments]
     later, front_later, lamps_later = _scenery(turned, cameras, seen, height, width, device)
     share = torch.tensor(shares, device=device)[:, None, None, None]
     front = front if front is None or front_later is None else front.lerp(front_later, share)
@@ -76,11 +77,13 @@ def _scenery(
     scene: Scene, cameras: Sequence[Camera], seen: View, height: int, width: int, device: torch.device
 ) -> tuple[Tensor, Tensor | None, Sequence[Lamp]]:
     """The moved background, float [t 3 h w]; what is before the actors, [t 4 h w], or None; the lamps that are lit."""
-    far = max(max(abs(c.shift(p)) for c in cameras) for p in (_SKY, FRONT))
+    laws, nearest = scene.laws, FRONT if scene.laws.fronts else _NEAR
+    far = max(max(abs(c.shift(p)) for c in cameras) for p in (_SKY, nearest))
     low, rise = min(c.zoom for c in cameras), max(abs(c.y) for c in cameras)
-    rests = scene.camera == "still" if scene.world == "first" else all(c == cameras[0] for c in cameras)
+    # On rails a single frame of a camera that moves is drawn as the same frame of a longer clip is: moved, by nothing.
+    rests = scene.camera == "still" if laws.rails else all(c == cameras[0] for c in cameras)
     margin = 0 if rests else 2
-    shift = 0.0 if rests else 1.35 * max(abs(c.x) for c in cameras) if scene.world == "first" else far
+    shift = 0.0 if rests else far
     wide = width + 2 * math.ceil((seen.half_width * (1 / low - 1) + shift) * seen.scale) + 2 * margin
     tall = height + 2 * math.ceil((seen.half_height * (1 / low - 1) + rise) * seen.scale) + 2 * margin
     canvas = Canvas(axis(wide, seen.scale, device), -axis(tall, seen.scale, device), 1 / seen.scale, scene)

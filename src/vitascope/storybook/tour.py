@@ -7,16 +7,8 @@ from collections.abc import Iterator
 from vitascope.storybook.scenes import Scene, scene
 from vitascope.storybook.worlds import world_of
 
-_QUIET = {
-    "weather": "clear",
-    "camera": "still",
-    "mood": "neutral",
-    "size": "usual",
-    "count": "one",
-    "relation": "none",
-    "change": "none",
-}
-"""What a scene has where nothing is to be seen of an attribute."""
+_QUIET = ("weather", "camera", "mood", "size", "count", "relation", "change")
+"""The attributes of which nothing is to be seen where they have their usual value."""
 _BRIGHT = ("day", "morning")
 _MOST = 200_000
 
@@ -50,4 +42,4 @@ def _first(world: str, attribute: str, value: str, seed: int) -> Scene:
 def _quiet(made: Scene, attribute: str) -> bool:
     # A turn of the weather begins under clouds or in rain; whoever shows changes shows it all the same.
     free = {attribute, "weather"} if attribute == "change" else {attribute}
-    return all(getattr(made, name) == usual for name, usual in _QUIET.items() if name not in free)
+    return all(made.usual(name) for name in _QUIET if name in made.laws.values and name not in free)

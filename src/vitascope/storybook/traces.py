@@ -7,18 +7,18 @@ begins before the clip does, since who walks through the picture came from somew
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vitascope.physics.noise import uniform
-from vitascope.storybook.motion import GRAVITY, Pose, facing, pose, radius, times
-from vitascope.storybook.scenes import Scene
-from vitascope.storybook.shapes import SUBJECTS, extent
+from vitascope.storybook.motion import GRAVITY, Pose, facing, impact, pose, radius, times
+from vitascope.storybook.scenes import Scene, Trace
+from vitascope.storybook.shapes import SUBJECTS
 from vitascope.storybook.views import Camera, parallax
-from vitascope.storybook.worlds import PEOPLE, TRAVELS, WALKERS, WATER
+from vitascope.storybook.worlds import PEOPLE
 
 SOFT = {
     "snowfield": (0.70, 0.78, 0.90),
@@ -26,8 +26,7 @@ SOFT = {
     "desert": (0.74, 0.70, 0.64),
     "beach": (0.74, 0.70, 0.64),
 }
-"""The places whose ground keeps a print, and what a print multiplies the ground's colour by."""
-WHEELED = ("car", "bicycle")
+"""What a print multiplies the colour of the ground by, in each place of `worlds.SOFT`."""
 _BEFORE = 1.3  # how far back a trace reaches from where its maker is when the clip begins, world units
 
 
@@ -41,18 +40,10 @@ class Print(NamedTuple):
     since: float
 
 
-def leaves_trace(scene: Scene) -> bool:
-    """Whether this one leaves something behind that lasts."""
-    if scene.world == "first" or scene.action not in TRAVELS:
-        return False
-    if scene.place in WATER:
-        return scene.subject == "boat"
-    return scene.place in SOFT and (scene.subject in (*WALKERS, *WHEELED) or scene.action == "rolls")
-
-
 def prints(scene: Scene, moments: Sequence[float]) -> list[Print]:
-    """The footprints of one who walks, from before the clip to its end: one each half cycle of the gait, where the foot
-    stands under the hip."""
+    """The footprints of one who walks, from before the clip to its end: one each half cycle of the gait, where the middle of its
+    maker then is, pressed in the first moment in which that has passed. No foot that is drawn stands right there: a foot comes
+    down before the middle, by half of the way that this goes meanwhile."""
     way, size = facing(scene), radius(scene)
     step = SUBJECTS[scene.subject].stride * size / 2
     path = [pose(scene, t) for t in moments]
@@ -105,14 +96,8 @@ class Frames(NamedTuple):
 
 def press(frames: Frames, scene: Scene) -> None:
     """Draw what this one leaves on the ground, in place."""
-    if not leaves_trace(scene):
-        return
-    if scene.place in WATER:
-        _wake(frames, scene)
-    elif scene.subject in WALKERS and scene.action != "rolls":
-        _footprints(frames, scene)
-    else:
-        _track(frames, scene)
+    if scene.trace is not None:
+        _PRESSED[scene.trace](frames, scene)
 
 
 def _darken(frames: Frames, rows: slice, alpha: Tensor, by: Sequence[float]) -> None:
@@ -140,7 +125,7 @@ def _track(frames: Frames, scene: Scene) -> None:
     """Ruts behind wheels, a groove behind what rolls: from before the clip up to where its maker is."""
     way, path = facing(scene), [pose(scene, t) for t in frames.moments]
     ruts = (-0.022, 0.006) if scene.subject == "car" else (-0.006,)
-    high = 0.008 if scene.subject in WHEELED else 0.016
+    high = 0.008 if scene.trace == "wheels" else 0.016
     rows = frames.rows(scene.floor - 0.04, scene.floor + 0.03)
     y = frames.y[rows]
     zoom, pace = frames.column([by.zoom for by in frames.cameras]), frames.pace(scene)
@@ -188,15 +173,12 @@ def _wake(frames: Frames, scene: Scene) -> None:
         plane += alpha.clamp(0, 1) * (value - plane)
 
 
-def impact(scene: Scene) -> float:
-    """The second at which what falls reaches the ground or the water."""
-    height = pose(scene, 0.0).y - landed(scene)
-    return 0.1 + 0.5 * scene.phase + math.sqrt(2 * height / GRAVITY)
-
-
-def landed(scene: Scene) -> float:
-    """The height of its centre when what falls touches the ground or the water."""
-    return scene.floor + radius(scene) * extent(scene.subject)[0]
+_PRESSED: dict[Trace, Callable[[Frames, Scene], None]] = {
+    "footprints": _footprints,
+    "wheels": _track,
+    "groove": _track,
+    "wake": _wake,
+}
 
 
 class Flight(NamedTuple):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitascope.storybook.motion import DURATION, SAFE, Pose, breadth, pose, radius, span, times
 from vitascope.storybook.scenes import Scene
-from vitascope.storybook.worlds import DEFAULT, TRAVELS
+from vitascope.storybook.worlds import TRAVELS
 
 
 class Camera(NamedTuple):
@@ -69,13 +69,13 @@ def view(height: int, width: int) -> View:
 
 
 def camera(scene: Scene, t: float) -> Camera:
-    """The camera at t seconds. Panning left turns it left, so that all there is moves right; in the first world it is moved to
-    the left instead, as on rails (a film maker's truck), and what is far off moves less."""
+    """The camera at t seconds. Panning left turns it left, so that all there is moves right; where the world has rails it is
+    moved to the left instead (a film maker's truck), and what is far off moves less."""
     part = t / DURATION - 0.5
     if scene.camera.startswith("pans"):
         way = 1 if scene.camera == "pans right" else -1
         went = way * (0.32 + 0.12 * scene.reach) * part
-        return Camera(went, 1.0) if scene.world == DEFAULT else Camera(0.0, 1.0, aside=went)
+        return Camera(went, 1.0) if scene.laws.rails else Camera(0.0, 1.0, aside=went)
     if scene.camera.startswith("zooms"):
         way = 1 if scene.camera == "zooms in" else -1
         return Camera(0.0, (1.5 + 0.2 * scene.reach) ** (way * part))

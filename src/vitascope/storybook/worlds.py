@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from vitascope.storybook.dice import one
 
 if TYPE_CHECKING:
     from vitascope.storybook.scenes import Scene
@@ -103,6 +105,9 @@ SHELTERED = ("room", "underwater", "outer space")
 """Places without weather."""
 WATER = ("sea",)
 """Where things splash and leave a wake."""
+SOFT = ("snowfield", "snowy park", "desert", "beach")
+"""Where the ground keeps a print."""
+WHEELED = ("car", "bicycle")
 
 BEATS: dict[str, tuple[str, ...]] = {
     "walks": ("stops", "waits", "speeds up", "speeds up"),
@@ -151,15 +156,35 @@ _IN_PLACE = ("stays still", "spins", "bounces", "grows", "shrinks")
 
 @dataclass(frozen=True)
 class World:
-    """The values of every attribute, in the words that `Scene` uses, and how often the usual ones come."""
+    """The values of every attribute, in the words that `Scene` uses, how often the usual ones come, and what there is beside
+    words: a scene asks its world (`Scene.laws`) and never for its name.
+    """
 
     values: Mapping[str, tuple[str, ...]]
+    """The usual value first, where one is usual."""
     clear: float = 0.5
     """The share of clips without rain or snow."""
     still: float = 0.4
     """The share of clips whose camera does not move."""
     free: bool = False
     """Whether everything goes with everything, and nothing is there but the subject."""
+    grammar: bool = True
+    """Whether captions are built from phrases (`grammar`), or fill the gaps of whole sentences (`words`)."""
+    limbs: bool = True
+    """Whether legs, wheels and wings move."""
+    traces: bool = True
+    """Whether something is left on the ground behind who goes there."""
+    fronts: bool = True
+    """Whether something stands before the subject."""
+    rails: bool = False
+    """Whether a camera that pans is moved, as on rails, and not turned."""
+    own_draws: bool = True
+    """Whether each part of the scenery has draws of its own, so that it lies where it lies whatever the light and the weather
+    add before it; or one stream goes through them all."""
+    night_clouds: bool = True
+    """Whether there are clouds by night."""
+    faint_shadows: bool = True
+    """Whether the shadow of what is far off, or still small, is fainter."""
 
     def colours(self, subject: str) -> tuple[str, ...]:
         """The colours that a subject comes in."""
@@ -186,7 +211,7 @@ class World:
         """The light that a place has when this one was drawn."""
         return "night" if place in ENDLESS_NIGHT else light
 
-    def cameras(self, subject: str, action: str, place: str) -> tuple[str, ...]:
+    def cameras(self, action: str) -> tuple[str, ...]:
         """How the camera can go, the usual first: it follows only what crosses the frame, and does not zoom on what comes."""
         found = self.values["camera"]
         if action in _DEPTH:
@@ -198,29 +223,26 @@ class World:
         if self.free:
             return scene
 
-        def one(values: tuple[str, ...]) -> str:
-            return values[int(draw.random() * len(values))]
-
         def seldom(values: tuple[str, ...], share: float) -> str:
-            use, value = draw.random() < share, one(values)
+            use, value = draw.random() < share, one(draw, values)
             return value if use else ""
 
         made = replace(
             scene,
             mood=seldom(self.values["mood"][1:], 0.4) or "neutral",
             size=seldom(("small", "large"), 0.35) or "usual",
-            dress=one(("coat", "coat", "scarf")) if scene.subject in PEOPLE else "nothing",
+            dress=one(draw, ("coat", "coat", "scarf")) if scene.subject in PEOPLE else "nothing",
         )
         kind = draw.random()  # at most one of these in a clip: each is to be seen
         if kind < 0.2 and scene.action in BEATS:
-            return replace(made, beat=one(BEATS[scene.action]))
+            return replace(made, beat=one(draw, BEATS[scene.action]))
         if kind < 0.35 and scene.place not in (*ENDLESS_NIGHT, *SHELTERED):
-            turn = one(tuple(TURNS))
+            turn = one(draw, tuple(TURNS))
             name, before, _ = TURNS[turn]
             return replace(made, turn=turn, **{name: before})
         if kind < 0.52 and scene.action not in ("shatters", "splashes", "orbits", *_DEPTH):
-            return replace(made, count=one(("two", "three")), size="usual" if made.size == "large" else made.size)
-        return _joined(made, one) if kind < 0.85 else made
+            return replace(made, count=one(draw, ("two", "three")), size="usual" if made.size == "large" else made.size)
+        return _joined(made, draw) if kind < 0.85 else made
 
 
 def withheld(subject: str, colour: str, action: str, place: str) -> bool:
@@ -229,22 +251,22 @@ def withheld(subject: str, colour: str, action: str, place: str) -> bool:
     return int.from_bytes(digest[:8], "big") % 10 == 0
 
 
-def _joined(scene: Scene, one: Callable[[tuple[str, ...]], str]) -> Scene:
+def _joined(scene: Scene, draw: random.Random) -> Scene:
     """The scene with a second subject, if what the first one does leaves it a place."""
     if scene.action in _IN_PLACE:
-        relation, others = one(("left of", "right of", "behind")), _STANDS
+        relation, others = one(draw, ("left of", "right of", "behind")), _STANDS
     elif scene.action in ("walks", "runs"):
         relation, others = "follows" if scene.action == "walks" else "chases", WALKERS
     else:
         return scene
-    other = one(tuple(name for name in others if name != scene.subject and scene.place in KINDS[name].places))
+    other = one(draw, tuple(name for name in others if name != scene.subject and scene.place in KINDS[name].places))
     does = "stays still" if scene.action in _IN_PLACE else scene.action
     colours = tuple(
         name
         for name in KINDS[other].colours
         if name != scene.colour and not withheld(other, name, does, scene.place)  # it is shown and named as well
     )
-    return replace(scene, relation=relation, other=other, other_colour=one(colours), x=0.0)
+    return replace(scene, relation=relation, other=other, other_colour=one(draw, colours), x=0.0)
 
 
 FIRST = World(
@@ -258,6 +280,14 @@ FIRST = World(
         "camera": ("still", "pans left", "pans right", "zooms in", "zooms out"),
     },
     free=True,
+    grammar=False,
+    limbs=False,
+    traces=False,
+    fronts=False,
+    rails=True,
+    own_draws=False,
+    night_clouds=False,
+    faint_shadows=False,
 )
 
 WHOLE = World(

@@ -11,7 +11,6 @@ import torch
 
 from vitascope import bundle
 from vitascope.bundle import System
-from vitascope.data import Listing
 from vitascope.errors import BadRecipe
 from vitascope.models.dit import PLACES
 from vitascope.physics.noise import key
@@ -40,29 +39,22 @@ def fresh(recipe: Recipe, words: Words | None = None) -> System:
 
 
 class Described(NamedTuple):
-    """What a run is to be: its recipe, the stages that this names where it goes on from a bundle, and the words it will know."""
+    """What a run is to be: its recipe, but for the number of its words, and the stages that this names where it goes on from a
+    bundle."""
 
     recipe: Recipe
     stages: tuple[str, ...]
-    words: Words
 
 
-def described(
-    recipe: str, base: Path | None, name: str | None = None, captions: Collection[str] | None = None
-) -> Described:
-    """A run by the name or path of its recipe; with `base` it goes on from that bundle. `captions` are those of somebody's own
-    films, whose words it learns; None: it learns the storybook's.
+def described(recipe: str, base: Path | None, name: str | None = None) -> Described:
+    """A run by the name or path of its recipe; with `base` it goes on from that bundle.
 
     Raises BadRecipe, among others where the weights of the bundle, which messages call `name`, would not fit; BadModel.
     """
     if base is None:
-        alone = Recipe.read(recipe)
-        words = Words.of(vocabulary(alone.world)) if captions is None else Words.found_in(captions)
-        return Described(complete(alone, words), (), words)
-    before, words = bundle.described(base)
+        return Described(Recipe.read(recipe), ())
+    before, _ = bundle.described(base)
     found, stages = Recipe.upon(recipe, before)
-    words = words_for(found, before, words, captions)
-    found = complete(found, words)
     for table in FITTING:
         wanted, there = dataclasses.asdict(getattr(found, table)), dataclasses.asdict(getattr(before, table))
         for entry, value in wanted.items():
@@ -72,19 +64,20 @@ def described(
                     f"recipe {recipe} from {name or base}: {table}.{entry} is {value!r} in the recipe and {there[entry]!r} in "
                     "the bundle, so its weights do not fit; leave the entry out of the recipe, or begin without --from."
                 )
-    return Described(found, stages, words)
+    return Described(found, stages)
 
 
-def words_for(recipe: Recipe, before: Recipe, words: Words, captions: Collection[str] | None) -> Words:
-    """The words of a run that goes on from a bundle of the recipe `before`: those that it knows, beside them another world's
-    of the storybook where the run learns that, and those of the films' captions that it learns from."""
+def words_for(recipe: Recipe, base: Path | None, captions: Collection[str] | None) -> Words:
+    """The words of a run that begins: those of the captions of somebody's own films that it is trained on; None: the storybook's.
+
+    Where it goes on from the bundle `base`, they come behind the words that this knows, and behind those of another world of the
+    storybook where the run learns that. Raises BadModel.
+    """
+    if base is None:
+        return Words.of(vocabulary(recipe.world)) if captions is None else Words.found_in(captions)
+    before, words = bundle.described(base)
     known = words if recipe.world == before.world else words.with_new(vocabulary(recipe.world))
     return known.with_new(words_in(captions or ()))
-
-
-def captions_of(films: Listing | None) -> list[str] | None:
-    """The captions of somebody's own films, where there are any."""
-    return [film.caption for film in films.films] if films else None
 
 
 def words_of(base: Path) -> Words:

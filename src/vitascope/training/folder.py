@@ -19,6 +19,7 @@ from pathlib import Path
 from vitascope import bundle
 from vitascope.errors import BadRecipe, BadRun
 from vitascope.recipe import Recipe
+from vitascope.swapping import file_in_place_of
 from vitascope.text import TOKENIZER, Words
 
 BEGINNING, START, RECIPE, LOCK = "beginning.json", "start", bundle.RECIPE, bundle.LOCK
@@ -50,9 +51,8 @@ def beginning_of(folder: Path) -> Beginning:
         ) from (error)
 
 
-def remember(folder: Path, recipe: Recipe, words: Words, resume: bool, asked: Beginning, base: Path | None) -> None:
-    """Note what the run is and the words that it knows, or see that it is the one that is there. `base` is the folder of the
-    bundle that was asked for.
+def remember(folder: Path, recipe: Recipe, resume: bool, asked: Beginning, base: Path | None) -> None:
+    """Note what the run is, or see that it is the one that is there. `base` is the folder of the bundle that was asked for.
 
     Raises BadRun where there is a run and `resume` is False, or the run there was begun with something else.
     """
@@ -68,14 +68,50 @@ def remember(folder: Path, recipe: Recipe, words: Words, resume: bool, asked: Be
             )
         asked = Beginning(beginning_of(folder).bundle, asked.data)
     else:  # what a process left that was killed here is of no run
-        (folder / BEGINNING).unlink(missing_ok=True)
+        for name in (BEGINNING, TOKENIZER):
+            (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / START, ignore_errors=True)
         if base is not None:
             _keep(base, folder / START)
     if asked != Beginning():
         _put(folder / BEGINNING, json.dumps(asdict(asked)) + "\n")
-    _put(folder / TOKENIZER, words.json())
+    if not is_run(folder):
+        _put(folder / RECIPE, recipe.json())
+
+
+def note_words(folder: Path, recipe: Recipe, words: Words) -> None:
+    """Note the words that the run in a folder knows from now on, and its recipe, as it is with them.
+
+    Raises BadRun where something was trained there already and knows others.
+    """
+    count = _recipe_in(folder / RECIPE).text.vocab
+    if len(words) != count and any(folder.glob("*.safetensors")):
+        raise BadRun(
+            f"{folder}: what is trained there knows {count:,} words, and there are {len(words):,} to learn now; give another "
+            "--out folder."
+        )
     _put(folder / RECIPE, recipe.json())
+    _put(folder / TOKENIZER, words.json())
+
+
+def known_words(folder: Path) -> Words | None:
+    """The words that the run in a folder knows; None where it has found none yet. Raises BadRun, BadModel."""
+    path = folder / TOKENIZER
+    try:
+        words = Words.parse(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRun(
+            f"{path}: it cannot be read ({error}); delete it, and go on with the run, which writes it anew."
+        ) from error
+    count = _recipe_in(folder / RECIPE).text.vocab
+    if len(words) != count:
+        raise BadRun(
+            f"{path}: it has {len(words):,} words and the run began with {count:,}; delete it, and go on with the run, which "
+            "writes it anew."
+        )
+    return words
 
 
 def noted_in(folder: Path) -> Path:
@@ -137,24 +173,33 @@ def _keep(base: Path, start: Path) -> None:
 
 
 def _put(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _identity(path: Path) -> str:
+    """Write a text whole, or not at all. Raises BadRun."""
     try:
-        return _identity_of(Recipe.of(json.loads(path.read_text(encoding="utf-8"))))
+        with file_in_place_of(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadRun(
+            f"{path}: it could not be written ({error}); free some space, or give another --out folder."
+        ) from error
+
+
+def _recipe_in(path: Path) -> Recipe:
+    try:
+        return Recipe.of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, BadRecipe) as error:
         raise BadRun(
             f"{path}: it cannot be read ({error}), so what is trained there is not known; give another --out folder."
         ) from error
 
 
+def _identity(path: Path) -> str:
+    return _identity_of(_recipe_in(path))
+
+
 def _identity_of(recipe: Recipe) -> str:
     # Lengths may be changed between two parts of a run; what the weights mean may not. What a recipe of an older version did
-    # not name is as it was then, by its default.
-    kept = recipe.model_dump(mode="json", exclude={"stages", "defaults"})
+    # not name is as it was then, by its default. How many words there are is found on the way, from what is learned from.
+    kept = recipe.model_dump(mode="json", exclude={"stages": True, "defaults": True, "text": {"vocab"}})
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -22,21 +24,34 @@ class Measured(Task, Protocol):
     def batch(self, step: int) -> Any: ...
 
 
-def measuring(settings: StageSettings, count: int, whole: bool = False) -> StageSettings:
-    """A stage's settings for measuring on `count` clips: no caption is dropped, no clip is twice in a batch, and they are
-    `whole` if asked."""
-    pieces = {"frames": None, "crop": None} if whole else {}
-    return settings.model_copy(update={"batch": min(settings.batch, count), "dropout": 0.0, **pieces})
+def measuring(settings: StageSettings, whole: bool = False) -> StageSettings:
+    """A stage's settings for measuring: no caption is dropped, no clip comes more often than others, and of each as many frames
+    are seen as the stage ever sees. They are `whole` if asked."""
+    pieces = {"frames": None, "crop": None} if whole else {"frames": settings.frames and (max(settings.frames),)}
+    return settings.model_copy(update={"dropout": 0.0, "often": {}, **pieces})
+
+
+def parts(count: int, batch: int) -> tuple[int, ...]:
+    """The sizes of the batches in which each of `count` clips comes once, or MOST of them do: as few as there can be.
+
+    None has two clips more than another: beside a whole batch, a last one of a single clip would have nothing to tell its
+    caption from.
+    """
+    count = min(count, MOST)
+    batches = math.ceil(count / batch)
+    return tuple(count // batches + (index < count % batches) for index in range(batches))
 
 
 @torch.no_grad()
-def held_out_loss(task: Measured, settings: StageSettings, count: int, state: State, seed: int, device: str) -> float:
-    """The mean loss of the averaged weights over `count` clips (or MOST of them), under noise that is the same each time."""
-    total, batches = 0.0, max(1, min(count, MOST) // settings.batch)
-    kind = torch.device(device).type
+def held_out_loss(
+    task: Measured, sizes: Sequence[int], settings: StageSettings, state: State, seed: int, device: str
+) -> float:
+    """The mean loss of the averaged weights over the clips of a task's first batches, of which `sizes` are told, under noise
+    that is the same each time."""
+    total, kind = 0.0, torch.device(device).type
     with averaged(state):
-        for step in range(batches):
-            noise = Noise(tuple(key(seed, f"held out {row}", step) for row in range(settings.batch)))
+        for step, size in enumerate(sizes):
+            noise = Noise(tuple(key(seed, f"held out {row}", step) for row in range(size)))
             with bf16(kind, settings.autocast):
-                total += float(task.loss(task.batch(step), noise=noise, step=step)[0])
-    return total / batches
+                total += size * float(task.loss(task.batch(step), noise=noise, step=step)[0])
+    return total / sum(sizes)

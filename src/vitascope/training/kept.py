@@ -9,6 +9,7 @@ before its end (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -19,10 +20,11 @@ from vitascope.bundle import System
 from vitascope.errors import BadRecipe, BadRun
 from vitascope.learned import take_note
 from vitascope.recipe import STAGES, Recipe
-from vitascope.text import TOKENIZER, Words
+from vitascope.text import TOKENIZER
 from vitascope.training import checkpoint
+from vitascope.training.basis import other, strange, to_note
 from vitascope.training.beginning import begun, fresh
-from vitascope.training.folder import RECIPE, START, is_run, noted_in
+from vitascope.training.folder import RECIPE, START, is_run, known_words, noted_in
 from vitascope.training.loop import State
 
 Weights = Literal["average", "raw"]
@@ -56,8 +58,8 @@ def bundle_of(
     bundle's; of one that trains the network, `strength` of the way from the bundle's to its own may be taken: 0 is the bundle's
     network, 1 the run's.
 
-    Returns `out`. Raises BadRun where there is no run, no such step or no network yet, or where a run that goes on from nothing
-    is to have another strength than 1; BadModel when `out` holds something else.
+    Returns `out`. Raises BadRun where there is no run, no such step or no network yet, where its parts learned on others than
+    these, or where a run that goes on from nothing is to have another strength than 1; BadModel when `out` holds something else.
     """
     system = _system(folder)
     modules: dict[str, nn.Module] = {
@@ -72,20 +74,32 @@ def bundle_of(
             f"{folder}: strength {strength:g} of a run that began with no bundle, so there is no network to go back towards; leave "
             "the strength out."
         )
+    began, noted = to_note(NETWORK_STAGE, system), list[tuple[str, Mapping[str, str]]]()
     for stage in STAGES:
         path = folder / f"{stage}.safetensors"
         given = continues and not path.is_file() and weights == "average" and step is None
         if stage == NETWORK_STAGE and not given:
             path = _asked(folder, step)
+        if stage == NETWORK_STAGE and (given or strength != 1):
+            noted.append((stage, began))
         if path.is_file():
-            tensors = checkpoint.load(path)
-            chosen = _weights(tensors, weights if stage == NETWORK_STAGE else "average")
+            tensors, before = checkpoint.load(path), modules[stage].state_dict()
+            noted.append((stage, checkpoint.noted(path).about))
             if stage == NETWORK_STAGE:
-                chosen = _between(modules[stage].state_dict(), chosen, strength)
+                chosen = _between(before, _weights(tensors, weights), strength)
+            else:  # the decoder's stage moved the decoder alone: the encoder is its own stage's
+                chosen = before | _under(tensors, "average/") if stage == "decoder" else _weights(tensors, "average")
             modules[stage].load_state_dict(chosen)
         elif stage in ("codec", "clip") and not continues:
             raise BadRun(
                 f"{folder}: stage {stage} was never trained here, so there is no whole model; go on with --resume."
+            )
+    for stage, about in noted:
+        others = strange(stage, system, about)
+        if others:
+            raise BadRun(
+                f"{folder}: the weights of stage {stage} that this takes learned on {other(others)} than the run has now; train it "
+                f"with --resume --stage {stage}, and take what it learns then."
             )
     _whitened(folder, system, continues)
     bundle.save(out, system)
@@ -116,11 +130,11 @@ def _path(folder: Path, stage: str, step: int) -> Path:
 
 def _weights(tensors: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
     """A module's state: as training moves it, or with the average of all that was trained in its place."""
+    return _under(tensors, "model/") | (_under(tensors, "average/") if weights == "average" else {})
 
-    def under(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-    return under("model/") | (under("average/") if weights == "average" else {})
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _between(began: dict[str, Tensor], came: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
@@ -140,17 +154,10 @@ def _system(folder: Path) -> System:
         raise BadRun(
             f"{folder}: its {RECIPE} cannot be read ({error}); go on with the run, which writes it anew."
         ) from error
-    words = _words(folder)
+    words = known_words(folder)
+    if words is None:
+        raise BadRun(f"{folder / TOKENIZER}: it is not there; go on with the run, which writes it anew.")
     return begun(recipe, folder / START, words) if (folder / START).is_dir() else fresh(recipe, words)
-
-
-def _words(folder: Path) -> Words:
-    """The words that a run knows."""
-    path = folder / TOKENIZER
-    try:
-        return Words.parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRun(f"{path}: it cannot be read ({error}); go on with the run, which writes it anew.") from error
 
 
 def _whitened(folder: Path, system: System, continues: bool) -> None:

@@ -57,12 +57,13 @@ class State:
         return {k: v.detach().contiguous() for k, v in found.items()} | {"step": torch.tensor(self.step)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `tensors` gave."""
+        """Put back what `tensors` gave, but for weights that training holds: those are as others left them since."""
 
         def under(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-        self.model.load_state_dict(under("model/"))
+        held = {name: p for name, p in self.model.named_parameters() if not p.requires_grad}
+        self.model.load_state_dict(under("model/") | held)
         self.optimizer.restore(under("optimizer/"))
         self.average.restore(under("average/"))
         self.step = int(tensors["step"])

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from vitascope.bundle import System
-from vitascope.data.clips import to_pixels
-from vitascope.engine import Engine, to_bytes
+from vitascope.engine import Engine
 from vitascope.media import Video, sheet
+from vitascope.pixels import to_bytes, to_pixels
 from vitascope.precision import bf16
 from vitascope.shot import Shot
 from vitascope.training.loop import State, Task

@@ -16,20 +16,12 @@ from vitascope.errors import BadData, BadRecipe, BadRun, nearest
 from vitascope.finding import find
 from vitascope.learned import take_note
 from vitascope.recipe import STAGES, Recipe
-from vitascope.text import Words
-from vitascope.training.beginning import begun, captions_of, described, fresh
+from vitascope.training.basis import NEEDS
+from vitascope.training.beginning import described
+from vitascope.training.course import ensure_together, finish_stage, train_stage
 from vitascope.training.folder import START, Beginning, beginning_of, is_run, locked, noted_in, remember, undone
-from vitascope.training.stages import (
-    INTERRUPTED,
-    Run,
-    Stopping,
-    Warn,
-    Watch,
-    finish_stage,
-    measure_of,
-    own_path,
-    train_stage,
-)
+from vitascope.training.kept import NETWORK_STAGE
+from vitascope.training.stages import INTERRUPTED, Run, Stopping, Warn, Watch, measure_of, own_path
 from vitascope.training.stages import Stopped as Stopped
 
 
@@ -69,27 +61,21 @@ def train_recipe(
             label = own_path(folder).with_suffix(".json")
             check_unchanged(kept_entries(label, measure_of(about)), films, own_path(folder), lambda: _go_on(stopping))
         began = is_run(folder)
-        remember(folder, about, plan.words, resume, plan.beginning, plan.base)
-        system = begun(about, folder / START, plan.words) if plan.base else fresh(about, plan.words)
-        system = system.to(device)
+        remember(folder, about, resume, plan.beginning, plan.base)
         if resume and not began:
             warn(f"{folder}: there was no run to go on with, so one begins")
-        run = Run(folder, about, system, device, watch, warn, stopping, films, plan.base is not None, workers)
+        run = Run(folder, about, device, watch, warn, stopping, films, plan.base is not None, workers)
         if films and not began:
             with undone(folder, BadData):
                 run.read_films()  # here, so that films of which none can be used leave no run behind
+        ensure_together(run, plan.stages)
         for stage in STAGES:
             if run.recipe_has(stage):
                 if stage in plan.stages:
                     train_stage(run, stage)
                 finish_stage(run, stage)
-        if not plan.base:
-            bare = [stage for stage in STAGES[:3] if not run.state_path(stage).is_file()]
-            if bare:
-                warn(
-                    f"{folder / 'bundle'}: {', '.join(bare)} never trained here, so its films are noise; train the rest with --resume"
-                )
-        bundle.save(folder / "bundle", system)
+        _tell_what_is_missing(run)
+        bundle.save(folder / "bundle", run.system)
         take_note(noted_in(folder), folder / "bundle")
     return folder / "bundle"
 
@@ -103,7 +89,6 @@ class _Plan:
     beginning: Beginning
     base: Path | None
     films: Listing | None
-    words: Words
 
 
 def _plan(
@@ -115,10 +100,10 @@ def _plan(
         raise BadRun(f"{folder}: this is a bundle and no run; give another --out folder, {folder.parent} perhaps.")
     remembered = beginning_of(folder).data if goes_on else None
     films = listing(data or Path(remembered or "")).ensure_films() if data or remembered else None
-    about, named, words = described(recipe, base, start, captions_of(films))
+    about, named = described(recipe, base, start)
     chosen = _chosen(about, stages, named)
     beginning = Beginning(start, str(films.folder.absolute()) if films else None)
-    return _Plan(about, chosen, beginning, base, films, words)
+    return _Plan(about, chosen, beginning, base, films)
 
 
 def _chosen(recipe: Recipe, stages: Sequence[str] | None, named: Sequence[str]) -> tuple[str, ...]:
@@ -131,7 +116,27 @@ def _chosen(recipe: Recipe, stages: Sequence[str] | None, named: Sequence[str]) 
         if getattr(recipe.stages, stage) is None:
             has = ", ".join(name for name in STAGES if getattr(recipe.stages, name) is not None)
             raise BadRecipe(f"stage '{stage}': recipe {recipe.name} has no such stage; it has {has}.")
+    moved = [stage for stage in NEEDS[NETWORK_STAGE] if stage in named]
+    if not stages and moved and NETWORK_STAGE not in named:
+        raise BadRecipe(
+            f"recipe {recipe.name}: of what it goes on from it trains {' and '.join(moved)} and not {NETWORK_STAGE}, which knows "
+            f"what was there before alone; add [stages.{NETWORK_STAGE}], or in place of the codec take its decoder, [stages.decoder]."
+        )
     return tuple(stages or named or STAGES)
+
+
+def _tell_what_is_missing(run: Run) -> None:
+    """Warn of a bundle of which not all was trained yet that has to be."""
+    into, trained = run.folder / "bundle", [stage for stage in STAGES[:3] if run.state_path(stage).is_file()]
+    moved = [stage for stage in NEEDS[NETWORK_STAGE] if stage in trained]
+    bare = [stage for stage in STAGES[:3] if stage not in trained]
+    if bare and not run.continues:
+        run.warn(f"{into}: {', '.join(bare)} never trained here, so its films are noise; train the rest with --resume")
+    if run.continues and moved and NETWORK_STAGE not in trained:
+        run.warn(
+            f"{into}: its network is the one that the run began with, and learned on another {' and '.join(moved)} than was trained "
+            f"here, so its films are spoiled; train it with --resume --stage {NETWORK_STAGE}"
+        )
 
 
 def _go_on(stopping: Stopping) -> None:

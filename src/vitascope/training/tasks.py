@@ -12,14 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitascope.codec import VideoCodec
-from vitascope.data.clips import Clips, to_pixels
+from vitascope.data.clips import Clips
 from vitascope.data.latents import Latents
 from vitascope.diffusion import Diffusion
 from vitascope.models.clip import contrastive
 from vitascope.models.dit import along
+from vitascope.physics.field import Condition
 from vitascope.physics.noise import Noise, key
+from vitascope.pixels import to_pixels
 from vitascope.recipe import StageSettings
-from vitascope.text import ClipText, Condition
+from vitascope.text import ClipText
 from vitascope.training.cuts import corner
 
 
@@ -67,13 +69,15 @@ class CodecTask:
         self.model = codec.vae
         self.clips, self.settings, self.device = clips, settings, device
         self.spans = settings.frames or (clips.source.frames,)
-        self.order = Order(seed, len(clips), settings.batch * max(self.spans))
+        # Where they are shorter, there are more of them, for the same work.
+        counts = tuple(settings.batch * max(self.spans) // span for span in self.spans)
+        self.order = Order(seed, len(clips), counts)
         self.seed = seed
 
     def batch(self, step: int) -> Crops:
-        """The step's crops; where they are shorter, there are more of them, for the same work."""
+        """The step's crops, of one length."""
         span = self.spans[step % len(self.spans)]
-        indices = self.order.at(step)[0][: self.settings.batch * max(self.spans) // span]
+        indices, _ = self.order.at(step)
         pixels, weights = zip(*(self._crop(i, span, step, row) for row, i in enumerate(indices)))
         weight = 1 + self.settings.focus * torch.stack(weights).unsqueeze(1) if self.settings.focus else None
         return Crops(to_pixels(torch.stack(pixels).to(self.device)), None if weight is None else weight.to(self.device))

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from vitascope.errors import BadModel
 from vitascope.models.layers import RMSNorm, compute_dtype, wide
 from vitascope.models.umt5 import UMT5, Block, UMT5Config
+from vitascope.physics.field import Condition
+from vitascope.shot import ensure_several
 from vitascope.tensors import agree
 from vitascope.wan_text.cleaning import clean, left_undone
 from vitascope.wan_text.kept import Kept
 from vitascope.wan_text.tokens import T5Words
 
-Condition = Mapping[str, Tensor]
 Resident = Literal["whole", "layers"]
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -139,7 +140,8 @@ class UMT5Text(nn.Module):
 
     @torch.no_grad()
     def forward(self, prompts: Sequence[str]) -> Condition:
-        """context [b 512 d], float32, zeros beyond each prompt's tokens."""
+        """context [b 512 d], float32, zeros beyond each prompt's tokens. Raises as `ensure_several`."""
+        ensure_several(prompts)
         rows = [tuple(self.words.tokens(clean(prompt), self.length)[0]) for prompt in prompts]
         states = self._states(list(dict.fromkeys(rows)))
         width = self.encoder.config.width

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vitascope import tensors
 from vitascope.errors import BadModel
+from vitascope.headers import header
 
 LIMIT = 512 * 2**20
 """Bytes that a folder may hold; 512 tokens of UMT5-XXL take 8 MiB, a sentence of 30 half of one."""
@@ -58,7 +59,7 @@ class Kept:
         path = self._path(ids, dtype)
         wanted = {"digest": ("U8", (32,)), "ids": ("I64", (len(ids),)), "states": ("F32", (len(ids), width))}
         try:
-            if not path.is_file() or {k: (v.dtype, v.shape) for k, v in tensors.header(path).items()} != wanted:
+            if not path.is_file() or {k: (v.dtype, v.shape) for k, v in header(path).items()} != wanted:
                 return None
             found = tensors.read(path)
         except (BadModel, OSError):

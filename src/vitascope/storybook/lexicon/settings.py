@@ -198,10 +198,13 @@ MOODS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 
-FOOTPRINTS = ("leaving footprints", "leaving footprints", "leaving a trail of footprints")
-WHEEL_TRACKS = ("leaving wheel tracks", "leaving tyre tracks")
-TRAIL = ("leaving a trail", "leaving a long trail")
-WAKE = ("leaving a wake", "leaving a long wake")
+TRACES: dict[str, tuple[str, ...]] = {
+    "footprints": ("leaving footprints", "leaving footprints", "leaving a trail of footprints"),
+    "wheels": ("leaving wheel tracks", "leaving tyre tracks"),
+    "groove": ("leaving a trail", "leaving a long trail"),
+    "wake": ("leaving a wake", "leaving a long wake"),
+}
+"""What one leaves behind, by `Scene.trace`."""
 RINGS = ("making rings on the water", "as rings spread on the water")
 SOFT: dict[str, str] = {
     "snowy park": "in the snow", "snowfield": "in the snow", "desert": "in the sand", "beach": "in the sand",

@@ -37,8 +37,8 @@ PLACES: dict[str, Callable[[Canvas], None]] = {
 
 
 def paint(canvas: Canvas) -> None:
-    """Paint the scenery of the canvas's scene on it: in the whole world also what stands before the subject."""
+    """Paint the scenery of the canvas's scene on it and, where its world has that, what stands before the subject."""
     PLACES[canvas.scene.place](canvas)
-    if canvas.scene.world != "first" and canvas.scene.place in FRONTS:
+    if canvas.scene.laws.fronts and canvas.scene.place in FRONTS:
         canvas.part("front")
         FRONTS[canvas.scene.place](canvas.before())
