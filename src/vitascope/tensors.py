@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from vitascope.errors import BadModel
 from vitascope.headers import header, short, sized
+from vitascope.swapping import file_in_place_of
 
 DTYPES: dict[str, torch.dtype] = {
     **{
@@ -36,22 +36,16 @@ _SHOWN = 10
 
 def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file, whole or not at all. Raises BadModel when it cannot be written; the old file stands then."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
         # Not save_file: that makes a file which none but its owner can read.
         text = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
-        with partial.open("wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with file_in_place_of(path) as partial:
+            partial.write_bytes(text)
     except (OSError, SafetensorError) as error:
         raise BadModel(
             f"{path}: it could not be written ({error}); what was there before still stands; free some space, or give "
             "another folder."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read(path: Path) -> dict[str, Tensor]:

@@ -71,14 +71,14 @@ def filmed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Tensor, Tenso
 
 def test_what_is_told_of_traces_is_what_is_pressed() -> None:
     """The tables of captions and pictures have the same places and the same traces, and both ask the scene."""
-    assert set(worlds.SOFT) == set(traces.SOFT) == set(settings.SOFT)
+    assert set(worlds.SOFT) == set(traces.PRESSED) == set(settings.INTO_SOFT)
     assert set(get_args(Trace)) == set(settings.TRACES)
     found: dict[Trace | None, int] = {}
     for index in range(1500):
         made = replace(scene(5, index, "any", "whole"), beat="none", relation="none", turn="none", camera="still")
         found[made.trace] = found.get(made.trace, 0) + 1
         told = {Phrases(made, random.Random(k), set()).trace([]).removeprefix(", ") for k in range(12)} - {""}
-        ends = [f" {settings.SOFT[made.place]}", ""] if made.place in settings.SOFT else [""]
+        ends = [f" {settings.INTO_SOFT[made.place]}", ""] if made.place in settings.INTO_SOFT else [""]
         words = settings.RINGS if made.action == "splashes" else settings.TRACES[made.trace] if made.trace else ()
         assert told <= {text + end for text in words for end in ends}, made
         assert told or not made.trace, made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from vitascope.checkpoints.known import Watch, digest
 from vitascope.checkpoints.slots import Weights
 from vitascope.checkpoints.weights import opened
 from vitascope.errors import BadModel
+from vitascope.swapping import file_in_place_of
 from vitascope.tensors import DTYPES
 
 _WORDS = {dtype: word for word, dtype in DTYPES.items()}
@@ -54,10 +54,9 @@ def write(
     # The widest first, so that each lies at a multiple of its own width.
     names = sorted(weights, key=lambda name: (-weights.dtype(name).itemsize, name))
     total = sum(weights.nbytes(name) for name in names)
-    partial = out.with_name(f".{out.name}.partial")
     done = 0
     try:
-        with partial.open("wb") as file:
+        with file_in_place_of(out) as partial, partial.open("wb") as file:
             file.write(_header(weights, names, metadata))
             for name in names:
                 for piece in _pieces(weights[name]):
@@ -66,15 +65,10 @@ def write(
                     if watch is not None:
                         watch(done, total)
                 after()
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, out)
     except OSError as error:
         raise BadModel(
             f"{out}: it could not be written ({error}); what was there before still stands; free some space, or give another folder."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _header(weights: Weights, names: list[str], metadata: Mapping[str, str]) -> bytes:

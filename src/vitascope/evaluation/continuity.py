@@ -73,13 +73,13 @@ def continuity(shown: Shown, probe: Probe, video: ClipShape, watch: Watch | None
     found = {}
     for name, films in shown.versions.items():
         flicker, drift = (sums[name] / len(chosen)).tolist() if chosen else (None, None)
-        found[name] = Steadiness(flicker, drift, identity(films[lasting], probe))
+        found[name] = Steadiness(flicker, drift, identity(films[lasting], probe) if lasting else Share(0, 0))
     return Continuity(len(chosen), all(probe.measures(name) for name in SUBJECT), **found)
 
 
 def calm(scene: Scene, film: Tensor, video: ClipShape) -> bool:
-    """Whether nothing but one subject changes in the scene's true film, uint8 [t h w c]: others move where no disc hides them,
-    and so do fragments and rings on the water."""
+    """Whether most of the scene's true film, uint8 [t h w c], rests, and what moves is one subject, which a disc can hide: others
+    are out of its reach, and so are fragments and rings on the water."""
     alone = scene.count == "one" and scene.relation == "none" and scene.action not in EVENTS
     return alone and still(scene, video) and at_rest(film)
 

@@ -48,7 +48,7 @@ def of_result(result: Result, against: Result | None = None) -> Iterator[Section
         [_adherence(result, against)],
     )
     levels = Axis("change", "levels of 255", low=0)
-    told = "Pixels that should not change, in films of one subject alone, around it; and that subject in either half of a film."
+    told = "How much changes around a subject that is alone, where most of the true film rests; and that subject in either half of a film."
     steady = [three("How much changes that should not?", "continuity", ("flicker", "drift"), levels)]
     if result.continuity.sure:
         steady.append(

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -39,6 +40,8 @@ MOST = 40  # films of a law that are tracked
 LOOKED = 250  # scenes among which one of each law is looked for
 EXACT = 0.1
 """How far, relative, the gravity may be off that is fitted to a true track: further, and the track is not of the law's form."""
+FLIGHTS: dict[str, Callable[[Tensor, float], Fit]] = {"falls": fall, "bounces": bounce}
+"""Laws of what flies freely, and the fits of their paths."""
 SHARES = ("right way", "forwards")
 """Figures that are shares of films, not medians over them."""
 
@@ -85,6 +88,20 @@ def still(shown: Scene, video: ClipShape) -> bool:
 
 def kind(shown: Scene, video: ClipShape) -> str | None:
     """The law that the scene's true track obeys: "falls", "bounces", "rolls", "swings", "uniform", or None."""
+    law = _motion(shown, video)
+    return law if law not in FLIGHTS or _flies(shown, video.frames, law) else None
+
+
+@lru_cache(4096)  # it is asked for again and again, and takes up to half a second
+def _flies(shown: Scene, frames: int, law: str) -> bool:
+    """Whether the scene's true track has the form of this one of `FLIGHTS`, with the world's gravity."""
+    fit = FLIGHTS[law](track(shown, frames).y, times(frames)[1])
+    return fit.lawful and _gravity_error(fit) < EXACT
+
+
+def _motion(shown: Scene, video: ClipShape) -> str | None:
+    """The law that a scene is of if its true track has that law's form: what flies freely for a while is of bounces where those
+    were asked for, else of falls."""
     if not still(shown, video) or video.frames < 5:
         return None
     if shown.action == "swings":  # several of a kind swing each in its own time, and look alike
@@ -93,19 +110,11 @@ def kind(shown: Scene, video: ClipShape) -> str | None:
     step = moments[1] - moments[0]
     flying = ((truth.y.diff(n=2) / step**2 + GRAVITY).abs() < 0.02 * GRAVITY).tolist()
     if "xx" in "".join("x" if one else " " for one in flying):
-        return _flight(shown.action, truth.y, step)
+        return "bounces" if shown.action == "bounces" else "falls"
     if rolling(truth) is not None:
         return "rolls"
     even = truth.x.diff(n=2).abs().max() < 1e-6 and truth.y.diff().abs().max() < 1e-6
     return "uniform" if even and abs(float(truth.x[-1] - truth.x[0])) >= FAR else None
-
-
-def _flight(action: str, y: Tensor, step: float) -> str | None:
-    """The law of a true track [t] that flies freely for a while: that of bounces where this is what was asked for, else of falls;
-    None where the law's own form does not fit."""
-    law = "bounces" if action == "bounces" else "falls"
-    fit = (bounce if law == "bounces" else fall)(y, step)
-    return law if fit.lawful and _gravity_error(fit) < EXACT else None
 
 
 def _gravity_error(fit: Fit) -> float:
@@ -130,6 +139,9 @@ def lawful_scenes(count: int, split: Split, video: ClipShape, start: int = 0, wo
     One that is of two laws counts for both."""
     found: dict[str, list[Scene]] = {}
     for shown in scenes(LOOKED * count, split, start, world):
+        law = _motion(shown, video)
+        if law in FLIGHTS and len(found.get(law, ())) == count:
+            continue  # there are enough, and it need not be fitted
         for law in kinds(shown, video):
             if len(found.setdefault(law, [])) < count:
                 found[law].append(shown)
@@ -165,7 +177,7 @@ def fitted(film: Tensor, path: Path, shown: Scene, video: ClipShape, known: Fron
         return rolled(x, turned, (radius or 0.0) * path.radius / scale, way)
     if law == "swings":
         return swing(x, y, step)
-    fit = fall(y, step) if law == "falls" else bounce(y, step)
+    fit = FLIGHTS[law or "falls"](y, step)
     span = float(y.max() - y.min())  # what stays where it is would fit any gravity
     return Fit(fit.off if span > WAY else math.inf, fit.figures | {"gravity error": _gravity_error(fit)}, span)
 

@@ -9,15 +9,13 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from vitascope.storybook.dice import one
+from vitascope.storybook.dice import T, one
 from vitascope.storybook.inflection import Form, article, conjugate
 from vitascope.storybook.lexicon import deeds, settings, telling, things
 from vitascope.storybook.scenes import Scene
 from vitascope.storybook.worlds import PEOPLE, TRAVELS
-
-T = TypeVar("T")
 
 SWIMMERS = ("fish",)
 FLYERS = ("bird", "butterfly", "kite")
@@ -219,8 +217,8 @@ class Phrases:
         left = self.pick(settings.TRACES[scene.trace])
         if not self.chance(0.35):
             return ""
-        if "place" not in self.told and scene.place in settings.SOFT and self.chance(0.5):
-            left = f"{left} {settings.SOFT[scene.place]}"
+        if "place" not in self.told and scene.place in settings.INTO_SOFT and self.chance(0.5):
+            left = f"{left} {settings.INTO_SOFT[scene.place]}"
         return f", {left}" if self.chance(0.4) else left
 
     def lamps(self, bound: list[str]) -> str:

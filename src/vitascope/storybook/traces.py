@@ -20,7 +20,7 @@ from vitascope.storybook.shapes import SUBJECTS
 from vitascope.storybook.views import Camera, parallax
 from vitascope.storybook.worlds import PEOPLE
 
-SOFT = {
+PRESSED = {
     "snowfield": (0.70, 0.78, 0.90),
     "snowy park": (0.70, 0.78, 0.90),
     "desert": (0.74, 0.70, 0.64),
@@ -118,7 +118,7 @@ def _footprints(frames: Frames, scene: Scene) -> None:
         soft = frames.pixel / (mark.high * zoom)
         cover = ((1 - (dx.square() + dy.square()).sqrt()) / soft + 0.5).clamp(0, 1) * frames.column(shown)
         alpha = torch.maximum(alpha, cover)
-    _darken(frames, rows, alpha, SOFT[scene.place])
+    _darken(frames, rows, alpha, PRESSED[scene.place])
 
 
 def _track(frames: Frames, scene: Scene) -> None:
@@ -136,7 +136,7 @@ def _track(frames: Frames, scene: Scene) -> None:
         middle = frames.column([by.sees(0, scene.floor + rut)[1] for by in frames.cameras])
         across = (high * zoom - (y - middle).abs()) / frames.pixel
         alpha = (along + 0.5).clamp(0, 1) * (across + 0.5).clamp(0, 1)
-        _darken(frames, rows, alpha, SOFT[scene.place])
+        _darken(frames, rows, alpha, PRESSED[scene.place])
 
 
 def sailed(scene: Scene, went: Tensor) -> Tensor:

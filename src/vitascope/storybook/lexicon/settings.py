@@ -206,7 +206,7 @@ TRACES: dict[str, tuple[str, ...]] = {
 }
 """What one leaves behind, by `Scene.trace`."""
 RINGS = ("making rings on the water", "as rings spread on the water")
-SOFT: dict[str, str] = {
+INTO_SOFT: dict[str, str] = {
     "snowy park": "in the snow", "snowfield": "in the snow", "desert": "in the sand", "beach": "in the sand",
 }  # fmt: skip
 """Ground that keeps traces, and where they then are."""
