@@ -186,7 +186,7 @@ def test_the_bound_on_scores_is_that_of_the_code() -> None:
 
 def test_nothing_is_offloaded_where_all_fits() -> None:
     made = plan(shape("wan-1.3b"), Ask(81, 480, 832), Machine(GPU, 140 << 30, 128 << 30), pace=PACE)
-    assert (made.offload, made.rows, made.dtype, made.calls) == ("none", 2, "bf16", 100)
+    assert (made.offload, made.rows, made.dtype, made.calls) == ("none", 2, "bfloat16", 100)
     assert made.memory < 140 << 30
     assert made.seconds is not None
     assert [stage.name for stage in made.stages] == ["text", "walk", "decode"]

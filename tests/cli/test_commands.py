@@ -68,6 +68,36 @@ def test_the_list_of_commands(vitascope: Run) -> None:
         (["generate", "a", "--num_inference_steps", "9"], "the nearest is --steps"),
         (["generate", "a", "-o", "a.mp4"], "the nearest is --output"),
         (["evaluate", "-o", "a"], "the nearest is --out"),
+        (["generate", "--prompt", "a"], "the prompt stands without a flag, in quotes."),
+        (["evaluate", "--prompt", "a"], "the nearest is --prompts."),
+        (["generate", "a", "--n_prompt", "b"], "the nearest is --negative."),
+        (["generate", "a", "--negative-prompt", "b"], "the nearest is --negative."),
+        (["generate", "a", "--ckpt_dir", "b"], "the nearest is --model."),
+        (["generate", "a", "--save_file", "b"], "the nearest is --output."),
+        (["generate", "a", "--out-dir", "b"], "the nearest is --output."),
+        (["generate", "a", "--sample_guide_scale", "6"], "the nearest is --guidance."),
+        (["generate", "a", "--sample-steps", "6"], "the nearest is --steps."),
+        (["generate", "a", "--sample_solver", "unipc"], "the nearest is --solver."),
+        (["generate", "a", "--base_seed", "6"], "the nearest is --seed."),
+        (["generate", "a", "--frame_num", "6"], "the nearest is --frames."),
+        (["generate", "a", "--num_frames", "6"], "the nearest is --frames."),
+        (["generate", "a", "--video-length", "6"], "the nearest is --frames."),
+        (["generate", "a", "--size", "832*480"], "write --width 832 --height 480."),
+        (["generate", "a", "--size=832x480"], "write --width 832 --height 480."),
+        (["generate", "a", "--size", "480p"], "the nearest is --height."),
+        (["generate", "a", "--src_ref_images", "b"], "the nearest is --reference."),
+        (["generate", "a", "--src_video", "b"], "the nearest is --video."),
+        (["generate", "a", "--src_mask", "b"], "the nearest is --mask."),
+        (["generate", "a", "--last", "b"], "the nearest is --last-image."),
+        (["generate", "a", "--preset", "comfy"], "the nearest is --as."),
+        (["generate", "a", "--overwrite"], "the nearest is --force."),
+        (["generate", "a", "-y"], "the nearest is --force."),
+        (["generate", "a", "--fp16"], "write --dtype float16."),
+        (["generate", "a", "--bf16"], "write --dtype bfloat16."),
+        (["generate", "a", "--task", "t2v-14B"], "the model decides this, so leave it out."),
+        (["inspect", "a", "--task", "t2v-14B"], "vitascope inspect --help lists them."),
+        (["generate", "a", "--convert_model_dtype"], "vitascope generate --help lists them."),
+        (["train", "tiny", "--out", "README"], "is a file, and a run is a folder; name another."),
         (["models", "a"], "there is no such folder"),
         (["models", "a", "b"], "one FOLDER"),
         (["data"], "it needs a FOLDER"),
@@ -75,8 +105,8 @@ def test_the_list_of_commands(vitascope: Run) -> None:
         (["train", "tiny", "--resum"], "the nearest is --resume"),
         (["train", "no-such-recipe"], "no recipe has this name"),
         (["train", "tiny", "--device", "gpu"], "cuda"),
-        (["evaluate", "--prompts", "0"], "a whole number from 1 to"),
-        (["evaluate", "--prompts", "1e9"], "a whole number from 1 to"),
+        (["evaluate", "--prompts", "0"], "a whole number from 4 to"),
+        (["evaluate", "--prompts", "1e9"], "a whole number from 4 to"),
         (["sheet", "missing.txt"], "cannot be read"),
         (["inspect", "x" * 100_000], "255 bytes"),
         (["inspect", "a\0b"], "no NUL"),
@@ -91,7 +121,8 @@ def test_the_list_of_commands(vitascope: Run) -> None:
     ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",
 )
 def test_a_wrong_word_is_one_line_with_the_nearest_right_one(vitascope: Run, argv: list[str], says: str) -> None:
-    told = vitascope(*argv)
+    Path("../README").write_text("mine")
+    told = vitascope(*["../README" if word == "README" else word for word in argv])
     assert (told.code, told.out, told.files) == (2, "", [])
     assert len(told.err) == 1
     assert says in told.err[0]

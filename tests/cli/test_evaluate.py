@@ -10,9 +10,19 @@ from typing import Any, get_args
 
 import pytest
 
-from vitascope.cli.evaluate import CURVES, SPLITS
+from vitascope.cli.measures import CURVES, FEWEST, SETS, SPLITS, chosen_curves
 from vitascope.errors import BadModel
-from vitascope.evaluation import Curves, Probe, ProbeConfig, Result, Schooling, probe_for, report, steering
+from vitascope.evaluation import (
+    Curves,
+    Probe,
+    ProbeConfig,
+    Result,
+    Schooling,
+    probe_for,
+    report,
+    steering,
+)
+from vitascope.evaluation.distribution import NEIGHBOURS
 from vitascope.evaluation.progress import Watch
 from vitascope.evaluation.scenes import Split
 from vitascope.media import Video, record_of
@@ -22,7 +32,7 @@ from .conftest import make_bundle
 
 CURVE_QUESTION = steering.CURVES["negative"].question
 Run = Callable[..., Any]
-QUICK = ("--prompts", "3", "--seeds", "2", "--moving", "1", "--steps", "1", "--device", "cpu")
+QUICK = ("--prompts", "4", "--seeds", "2", "--moving", "1", "--steps", "1", "--device", "cpu")
 
 
 def make_probe(folder: Path, frames: int = 5, accuracy: float = 0.97) -> Path:
@@ -51,10 +61,10 @@ def test_a_table_for_a_person_and_files_for_later(vitascope: Run, model: Path) -
     assert "unmeasured" in row
     assert "90.0 %" in row
     assert told.out.count("unmeasured") == 2, "one attribute, and whether the subject stays the same"
-    assert "3 films of withheld combinations, 1 steps of unipc, guidance 3.0" in told.out
+    assert "4 films of withheld combinations, 1 steps of unipc, guidance 3.0" in told.out
     assert told.json[-1]["doing"] == "measuring the text tower"
     result = Result.parse(Path("figures/first/results.json").read_text())
-    assert len(result.adherence.films) == 3
+    assert len(result.adherence.films) == 4
     sheet = record_of("figures/first/films.png")
     assert [one["shot"]["prompt"] for one in sheet["sheet"]] == [film.prompt for film in result.adherence.films]
     assert sorted(path.name for path in Path("figures/first").iterdir()) == [
@@ -69,14 +79,14 @@ def test_films_that_begin_with_the_pictures_of_true_ones(vitascope: Run, model: 
     command = ("evaluate", "--model", model, "--first", *(each for each in QUICK if each not in ("--seeds", "2")))
     told = vitascope(*command, "--out", "figures")
     assert told.code == 0
-    assert "3 films of withheld combinations, each begun with the first picture of its true film, 1 steps" in told.out
+    assert "4 films of withheld combinations, each begun with the first picture of its true film, 1 steps" in told.out
     assert " first picture " in told.out
     assert "each begun with the first picture" in Path("figures/page.html").read_text()
     result = Result.parse(Path("figures/results.json").read_text())
     assert result.first is not None
-    assert result.first.films == 3
+    assert result.first.films == 4
     assert result.diversity is None
-    assert len({one["shot"]["image"] for one in record_of("figures/films.png")["sheet"]}) == 3
+    assert len({one["shot"]["image"] for one in record_of("figures/films.png")["sheet"]}) == 4
 
 
 def test_a_model_that_cannot_begin_with_a_picture_is_refused(vitascope: Run, model: Path) -> None:
@@ -84,7 +94,7 @@ def test_a_model_that_cannot_begin_with_a_picture_is_refused(vitascope: Run, mod
     recipe["stages"]["diffusion"]["first"] = 0.0
     shutil.copytree(model, "words", ignore=shutil.ignore_patterns("hashes.json"))
     (Path("words") / "recipe.json").write_text(json.dumps(recipe))
-    told = vitascope("evaluate", "--model", "words", "--first", "--prompts", "1", "--steps", "1", "--device", "cpu")
+    told = vitascope("evaluate", "--model", "words", "--first", "--prompts", "4", "--steps", "1", "--device", "cpu")
     assert (told.code, told.out) == (2, "")
     assert "--first: " in told.err[-1]
     assert "was not trained to begin with a picture" in told.err[-1]
@@ -97,7 +107,7 @@ def test_json_is_the_same_result_every_time(vitascope: Run, model: Path) -> None
     assert told.out == again.out
     result = Result.parse(told.out)
     assert result.adherence.split == "seen"
-    assert json.loads(told.out)["adherence"]["whole"]["of"] == 3
+    assert json.loads(told.out)["adherence"]["whole"]["of"] == 4
 
 
 def test_nothing_is_replaced_unasked(vitascope: Run, model: Path) -> None:
@@ -142,16 +152,33 @@ def test_curves_that_cannot_be_read_are_told(vitascope: Run, model: Path) -> Non
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        (("--prompts", "0"), "a whole number from 1 to 10000"),
-        (("--prompts", "1e3"), "a whole number from 1 to 10000"),
+        (("--prompts", "0"), "a whole number from 4 to 10000"),
+        (("--prompts", "1e3"), "a whole number from 4 to 10000"),
+        (("--prompts", "3"), "films are compared with their 3 nearest others; 200 would do."),
         (("--probe-steps", "-1"), "a whole number"),
-        (("--split", "witheld"), "did you mean withheld"),
+        (("--split", "witheld"), "the nearest is withheld."),
         (("--seeds", "0"), "a whole number from 1"),
         (("--moving", "0"), "a whole number from 1"),
         (("--training", "no"), "a whole number from 1"),
         (("--films", "8"), "give --prompts, or --curves all"),
         (("--curves", "guidence"), "the nearest is guidance"),
         (("--curves", "xyzzy"), "there are guidance, steps"),
+        (("--curves", " , "), "there is no name in it; there are guidance, steps"),
+        (
+            ("--curves", "guidance", "--guidance", "4"),
+            "each point of this curve has its own guidance; leave --guidance out.",
+        ),
+        (("--curves", "steps", "--steps", "4"), "each point of this curve has its own steps; leave --steps out."),
+        (
+            ("--curves", "steps", "--solver", "euler"),
+            "each point of this curve has its own solver; leave --solver out.",
+        ),
+        (("--probe", "storybok"), "the nearest is storybook, or ./storybok for a new probe."),
+        (("--probe-steps", "5"), "so none is trained; leave this flag out, or name a new folder"),
+        (
+            ("--probe", "storybook", "--probe-steps", "5"),
+            "so none is trained; leave this flag out, or name a new folder",
+        ),
         (("--curves", "all", "--films", "0"), "a whole number from 1"),
         (("--curves", "all", "--prompts", "8"), "leave one of the two out"),
         (("--first", "--seeds", "3"), "of films of words alone; leave one of the two out"),
@@ -227,6 +254,49 @@ def test_what_a_model_learned_from_is_looked_at(
     told = vitascope("evaluate", "--model", "mine", *QUICK)
     assert told.code == code
     assert says in "".join(told.err)
+
+
+def test_two_models_of_different_shapes_are_told_before_any_probe(
+    vitascope: Run, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "train_probe", lambda *_, **__: pytest.fail("a probe was trained"))
+    shutil.copytree(toy, "mine")
+    shutil.copytree(toy, "other", ignore=shutil.ignore_patterns("hashes.json"))
+    recipe = json.loads(Path("other/recipe.json").read_text())
+    recipe["video"]["frames"] = 9
+    Path("other/recipe.json").write_text(json.dumps(recipe))
+    told = vitascope("evaluate", "--model", "mine", "--against", "other", *QUICK)
+    assert (told.code, told.out, len(told.err)) == (2, "", 1)
+    assert "toy makes 5 frames of 48x32 of the world 'first', toy 9 frames" in told.err[0]
+    assert told.err[0].endswith("one probe cannot see both; measure the two apart.")
+    assert not Path("mine/probe").exists()
+
+
+def test_a_probe_that_will_be_trained_is_told_of_first(
+    vitascope: Run, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train_probe(*_: object, **__: object) -> Probe:
+        raise BadModel("this far; and no further.")
+
+    monkeypatch.setattr(report, "train_probe", train_probe)
+    told = vitascope("evaluate", "--model", toy, "--probe", "mine/probe", *QUICK)
+    assert json.loads(told.err[-2])["note"] == (
+        "there is no probe yet: one is trained first, which takes some ten minutes, and kept in mine/probe"
+    )
+    assert told.err[-1] == "this far; and no further."
+
+
+def test_which_curves_are_asked_for() -> None:
+    assert chosen_curves(None) == ()
+    assert chosen_curves("all") == chosen_curves("all,guidance") == CURVES
+    assert chosen_curves("negative, guidance,") == ("guidance", "negative")
+
+
+def test_what_a_curve_sets_is_what_is_refused_beside_it() -> None:
+    for name, curve in steering.CURVES.items():
+        set_there = {field for point in curve.points(4, "whole") for field in point.like}
+        assert set(SETS.get(name, ())) == set_there & {"guidance", "steps", "solver", "shift"}
+    assert FEWEST == NEIGHBOURS + 1
 
 
 def test_the_probe_of_a_model_that_ships_is_had_by_its_name(vitascope: Run, model: Path) -> None:
@@ -348,7 +418,7 @@ def test_copies_of_own_films_are_looked_for_among_them(vitascope: Run, model: Pa
     assert not [line for line in seen.json if "warning" in line]
     memory = Result.parse(seen.out).memory
     assert memory is not None
-    assert (memory.recited, memory.of, memory.copies.of) == (True, 3, 3)
+    assert (memory.recited, memory.of, memory.copies.of) == (True, 3, 4)
 
     Path("films/2.txt").unlink()
     other = vitascope(*command, "--data", "films")

@@ -16,7 +16,7 @@ import torch
 from vitascope.cli.generate import ELSEWHERE, Command, default_output
 from vitascope.engine import Engine
 from vitascope.media import Video, facts, record_of
-from vitascope.shot import Shot
+from vitascope.shot import SOLVER_NAMES, Shot
 
 Run = Callable[..., Any]
 PROMPT = "a red ball bounces on the sea"
@@ -216,6 +216,15 @@ FAULTS: list[tuple[list[str], str]] = [
     (["a", "--seed", "18446744073709551616"], "seed 18446744073709551616"),
     (["a", "--seed", "-2"], "seed -2"),
     (["a", "--solver", "dpmpp"], "the nearest is dpmpp_2m"),
+    (["a", "--as", "foo"], "--as 'foo': there is no such preset"),
+    (["a", "--output", "."], "that is a folder; name a file in it."),
+    (["a", "--output", "film"], "no film can be written as a file without an ending; end"),
+    (
+        ["a", "--frames", "1", "--fps", "60", "--output", "a.png"],
+        "this film has 8; leave --fps out, or end the name in .mp4.",
+    ),
+    (["a", "--video", "missing.mp4"], "video: toy was not trained to follow a film"),
+    (["a", "--lora", "a, missing.safetensors:x"], "--lora 'missing.safetensors:x'"),
     (["a", "--fps", "4"], "8 or more"),
     (["a", "--fps", "0"], "fps 0"),
     (["a", "--shift", "0"], "shift 0"),
@@ -226,7 +235,7 @@ FAULTS: list[tuple[list[str], str]] = [
     (["a", "--output", "here.mp4"], "--force"),
     (["a", "--output", "a.png"], "one frame"),
     (["a", "--output", "a.gif", "--fps", "60"], "at most 50"),
-    (["a", "--output", "http://localhost/a.mp4"], "files of this machine"),
+    (["a", "--output", "http://localhost/a.mp4"], "only files of this machine are written; name one, and upload"),
     (["--from", "missing.mp4"], "no such file"),
     (["--from", "here.mp4"], "cannot be read"),
     (["a", "--stpes", "3"], "the nearest is --steps"),
@@ -252,6 +261,51 @@ def test_a_fault_is_one_line_and_nothing_is_written(vitascope: Run, toy: Path, a
     assert len(told.err[0]) < 500
     assert told.files == ["here.mp4"]
     assert Path("here.mp4").read_bytes() == b"not a film, and not to be lost"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--last-image", "a.png"), "--last-image: toy was not trained to end with a picture"),
+        (("--reference", "a.png, a.png"), "--reference: toy was not trained to be given pictures"),
+        (("--image", "a.png", "--frames", "2"), "2 frames: "),
+    ],
+)
+def test_a_refusal_begins_with_the_flag_that_was_typed(
+    vitascope: Run, toy: Path, flags: tuple[str, ...], says: str
+) -> None:
+    Video(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), 1.0).save("a.png")
+    told = vitascope("generate", "a", *flags, "--model", toy)
+    assert (told.code, told.out, len(told.err), told.files) == (2, "", 1, ["a.png"])
+    assert told.err[0].startswith(says)
+
+
+def test_more_frames_a_second_than_a_picture_holds(vitascope: Run, toy: Path) -> None:
+    one = ("generate", "a", "--model", toy, "--frames", "1")
+    assert vitascope(*one, "--fps", "9", "--output", "a.png").code == 0, "one frame of 1/8 s is one at 9 a second"
+    assert vitascope(*one, "--fps", "60", "--output", "a.mp4").code == 0
+
+
+def test_what_holds_no_weights_is_told_to_be_that(vitascope: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "wrong"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "notes.txt").write_text("mine")
+    (tmp_path / "film.mp4").write_bytes(b"a film")
+    for name, says in (
+        ("wrong", "there is no recipe.json in it, as in a bundle, and no"),
+        ("film.mp4", "no file of weights"),
+    ):
+        for command in ("generate", "plan"):
+            told = vitascope(command, *(["a"] if command == "generate" else []), "--model", tmp_path / name)
+            assert (told.code, told.out, len(told.err)) == (2, "", 1)
+            assert says in told.err[0]
+            assert told.err[0].endswith("give a model's name, its folder or its file.")
+
+
+def test_help_names_every_solver(vitascope: Run) -> None:
+    text = " ".join(vitascope("generate", "--help").out.replace("│", " ").split())
+    assert all(f"{name}," in text or f"{name}." in text for name in SOLVER_NAMES)
+    assert "which vitascope models tells" in text
 
 
 def test_an_unknown_model_is_refused(vitascope: Run) -> None:

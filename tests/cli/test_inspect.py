@@ -13,7 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vitascope.cli.bundles import here, look, weights
+from vitascope.bundle import FILES as BUNDLED
+from vitascope.bundle import SHIPPED, digests, fingerprint
+from vitascope.cli.bundles import FILES, here, look, weights
 from vitascope.cli.sheet import prompts_in
 from vitascope.errors import BadModel
 from vitascope.media import Video, record_of
@@ -83,7 +85,11 @@ def test_a_bundle_is_told_from_its_headers(vitascope: Run, toy: Path) -> None:
 def test_a_model_that_ships_is_found_by_its_name(vitascope: Run) -> None:
     told = vitascope("inspect", "storybook", "--json")
     assert told.code == 0
-    assert json.loads(told.out)["recipe"]["name"] == "storybook"
+    about = json.loads(told.out)
+    assert about["recipe"]["name"] == "storybook"
+    listed = json.loads(vitascope("models", "--json").out)
+    assert about == next(model for model in listed if model["name"] == "storybook")
+    assert (about["origin"], about["fingerprint"]) == ("shipped", fingerprint(digests(SHIPPED)))
     Path("storybook").write_bytes(b"")  # as with --model, a name that ships comes before what happens to lie here
     assert vitascope("inspect", "storybook", "--json").out == told.out
     assert "the file is empty" in vitascope("inspect", "./storybook").err[-1]
@@ -129,6 +135,39 @@ def test_what_generate_refuses_of_a_header_inspect_refuses_in_the_same_words(
         assert (told.code, told.out, told.err) == (2, "", made.err)
 
 
+def test_the_weights_have_the_name_that_films_record(vitascope: Run, toy: Path) -> None:
+    shutil.copytree(toy, "mine")
+    vitascope("generate", "a ball", "--model", "mine", "--output", "a.mp4")
+    made = json.loads(vitascope("inspect", "a.mp4", "--json").out)["record"]["weights"]
+    for change in ("as saved", "without hashes.json"):
+        assert json.loads(vitascope("inspect", "mine", "--json").out)["fingerprint"] == made, change
+        Path("mine/hashes.json").unlink(missing_ok=True)
+    Path("mine/tokenizer.json").unlink()
+    assert json.loads(vitascope("inspect", "mine", "--json").out)["fingerprint"] is None
+    assert set(FILES) == set(BUNDLED)
+
+
+def test_the_folder_of_a_run_is_no_bundle_and_its_bundle_is_listed(vitascope: Run, toy: Path) -> None:
+    shutil.copytree(toy, "full", ignore=shutil.ignore_patterns("hashes.json"))
+    Path("full/run.lock").touch()
+    shutil.copytree(toy, "full/bundle")
+    told = [vitascope("inspect", "full"), vitascope("generate", "a", "--model", "full")]
+    assert [(each.code, each.out) for each in told] == [(2, "")] * 2
+    assert told[0].err == told[1].err == ["full: this is the folder of a training run; its bundle is full/bundle."]
+    names = [model["name"] for model in json.loads(vitascope("models", "--json").out) if model["origin"] == "found"]
+    assert names == ["full/bundle"]
+    assert [model["name"] for model in json.loads(vitascope("models", "full", "--json").out)] == ["full/bundle"]
+
+
+def test_a_folder_without_models_is_told_to_be_one(vitascope: Run) -> None:
+    Path("empty").mkdir()
+    told = vitascope("models", "empty")
+    assert (told.code, told.out) == (0, "")
+    assert [line["note"] for line in told.json] == [
+        "empty: no model was found in it, neither a bundle nor one of Wan 2.1"
+    ]
+
+
 def test_what_is_no_bundle_is_refused(vitascope: Run, tmp_path: Path) -> None:
     for name, content in (("none", None), ("text", "hello"), ("list", "[]"), ("bare", "{}")):
         folder = tmp_path / name
@@ -152,7 +191,7 @@ def test_models_are_those_that_ship_and_those_in_this_folder(vitascope: Run, toy
     assert {model["origin"] for model in listed[len(before) :]} == {"found"}
     lines = vitascope("models").out.splitlines()
     assert len(lines) == len(listed)
-    assert lines[-1].endswith("48x32, 5 frames, 8 fps")
+    assert lines[-1].endswith("48x32, 5 frames, 8 fps  3 steps, unipc, guidance 5, shift 3")
     assert vitascope("generate", "a ball", "--model", "mine", "--output", "a.mp4").code == 0
 
 

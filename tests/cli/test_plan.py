@@ -61,7 +61,39 @@ def test_for_a_program(vitascope: Run, large: None) -> None:
     assert told["memory"] == max(stage["weights"] + stage["activations"] for stage in told["stages"])
 
 
-@pytest.mark.parametrize(("fast", "dtype"), [(True, "bf16"), (False, "fp32")])
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (
+            ("--offload", "disk"),
+            "offload disk: each block's weights come from the file just before it runs, as was asked",
+        ),
+        (("--offload", "component"), "come for its stage and go after it, as was asked"),
+        (("--offload", "none"), "offload none: all weights stay on the device, since they fit"),
+        ((), "offload none: all weights stay on the device, since they fit"),
+    ],
+)
+def test_the_reason_for_a_way_is_true(vitascope: Run, large: None, flags: tuple[str, ...], says: str) -> None:
+    small = (
+        "--frames",
+        "5",
+        "--height",
+        "64",
+        "--width",
+        "64",
+        "--dtype",
+        "bfloat16",
+        "--no-measure",
+        "--device",
+        "cpu",
+    )
+    told = vitascope("plan", "--shape", "wan-1.3b", *small, *flags)
+    assert told.code == 0
+    assert says in told.out
+    assert "bfloat16: matrix products in 16 bits" in told.out
+
+
+@pytest.mark.parametrize(("fast", "dtype"), [(True, "bfloat16"), (False, "float32")])
 def test_a_bundle_is_planned_as_it_is_run_and_timed(
     vitascope: Run, toy: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, dtype: str
 ) -> None:
@@ -83,6 +115,13 @@ def test_a_bundle_is_planned_as_it_is_run_and_timed(
         (("--shape", "wan-1.3b", "--model", "storybook"), "one of the two"),
         (("--shape", "wan-1.3b", "--solver", "unicp"), "the nearest is unipc"),
         (("--shape", "wan-1.3b", "--offload", "block"), "choose none, component or disk"),
+        (
+            ("--shape", "wan-1.3b", "--vae", "nope"),
+            "--vae and --shape: a published shape has no files; leave one of the two out.",
+        ),
+        (("--offload", "disk"), "--offload: storybook has all its parts in its own folder"),
+        (("--dtype", "float32"), "--dtype: storybook has all its parts in its own folder"),
+        (("--vae", "nope"), "--vae: storybook has all its parts in its own folder"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(vitascope: Run, small: None, flags: tuple[str, ...], sentence: str) -> None:

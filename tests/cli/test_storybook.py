@@ -77,8 +77,8 @@ def test_the_page_holds_every_value_and_every_word(vitascope: Run) -> None:
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        (["--world", "hole"], "did you mean whole"),
-        (["--attribute", "plaice"], "did you mean place"),
+        (["--world", "hole"], "the nearest is whole."),
+        (["--attribute", "plaice"], "the nearest is place."),
         (["--clips", "0"], "a whole number from 1 to 400"),
         (["--output", "a.mp4"], "end the name in .png"),
         (["--seed", "-3"], "a whole number from 0"),

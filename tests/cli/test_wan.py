@@ -166,7 +166,12 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "a VAE that is not there": ("t2v", ("--vae", "@none.pth"), "no such file"),
     "an image encoder that is a VAE": ("i2v", ("--image", "@a.png", "--image-encoder", f"@t2v/{VAE}"), "a Wan VAE"),
     "a model that is a VAE": (f"t2v/{VAE}", (), "a Wan transformer was wanted and this is a Wan VAE"),
-    "a model that is a picture": ("a.png", (), "safetensors"),
+    "a model that is a picture": ("a.png", (), "this is a film or a picture and no file of weights"),
+    "a space behind a comma": (
+        "vace",
+        ("--reference", "@a.png, none.png"),
+        ": it cannot be opened (there is no such file)",
+    ),
 }
 
 
@@ -206,6 +211,13 @@ def test_films_that_are_too_short(shelf: Shelf, vitascope: Run) -> None:
     short, film = shelf / "short.mp4", shelf / "film.mp4"
     refused(make(vitascope, "--model", shelf / "vace", "--video", short, frames=9), "it gives 5 frames")
     refused(make(vitascope, "--model", shelf / "vace", "--video", film, "--mask", short, frames=9), "it gives 5 frames")
+
+
+def test_one_picture_is_no_film_to_follow(shelf: Shelf, vitascope: Run) -> None:
+    words = ("generate", "a fox", *SMALL, "--video", shelf / "a.png")
+    refused(vitascope(*words, "--model", shelf / "vace"), "it is one picture, and no film to follow; give a film")
+    refused(vitascope(*words, "--model", shelf / "t2v"), "was not trained to follow a film")
+    assert make(vitascope, "--model", shelf / "vace", "--video", shelf / "a.png", frames=1).code == 0
 
 
 def test_one_frame_cannot_be_first_and_last(shelf: Shelf, vitascope: Run) -> None:

@@ -67,8 +67,8 @@ def chosen_weights(text: str | None) -> Any:
         return "average"
     if text not in WEIGHTS:
         close = nearest(text[:60], WEIGHTS)
-        hint = f"did you mean {close}" if close else "choose average or raw"
-        raise BadCommand(f"--weights {text[:60]!r}: a run has its average and its raw weights; {hint}?")
+        hint = f"did you mean {close}?" if close else "choose one of the two."
+        raise BadCommand(f"--weights {text[:60]!r}: a run has its average and its raw weights; {hint}")
     return text
 
 

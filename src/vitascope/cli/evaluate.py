@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,14 +9,31 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, Whole, close, whole
+from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, Whole, whole
 from vitascope.cli.generate import chosen_device
+from vitascope.cli.measures import (
+    AGAINST,
+    CLOSEST,
+    FEWEST,
+    FILMS,
+    PAGE,
+    PICTURE,
+    POINTS,
+    PROMPTS,
+    RESULTS,
+    chosen_curves,
+    chosen_split,
+    fit_together,
+    free_folder,
+    probe_of,
+    shared,
+)
 from vitascope.cli.progress import Told, telling
 from vitascope.cli.tables import show, show_curves
-from vitascope.errors import BadData, BadMedia, BadModel, nearest
+from vitascope.errors import BadData, BadModel
 from vitascope.media import filmstrip, sheet, write
-from vitascope.shipped import shipped
 from vitascope.shot import Shot
+from vitascope.swapping import file_in_place_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,29 +44,8 @@ if TYPE_CHECKING:
     from vitascope.evaluation import Curves, Probe, Result
     from vitascope.evaluation.memory import Pair
 
-SPLITS = ("withheld", "seen")  # as `evaluation.scenes` has them, without torch
-CURVES = (
-    "guidance",
-    "steps",
-    "length",
-    "order",
-    "contradiction",
-    "complexity",
-    "negative",
-)  # as `evaluation.steering` has them
-SETS = {"guidance": ("guidance",), "steps": ("steps", "solver")}
-"""The flags whose values a curve sets itself, point by point."""
-FEWEST = 4
-"""Films of which a distribution can be told: a film's three nearest others (`evaluation.distribution`) have to be there."""
-RESULTS, AGAINST, FILMS, CLOSEST = "results.json", "against.json", "films.png", "closest.png"
-POINTS, PICTURE, PAGE = "curves.json", "curves.svg", "page.html"
 MOST_STRIPS = 100  # films on the contact sheet
 SHEETS = {FILMS: "The films", CLOSEST: "The films that are nearest to a training clip, each above its clip"}
-
-
-_PROMPTS = (
-    f"it is a whole number from {FEWEST} to 10000, since films are compared with their {FEWEST - 1} nearest others; 200 would do"
-)
 
 
 @dataclass(frozen=True)
@@ -142,13 +137,13 @@ class _Asked:
 def run(command: Command) -> None:
     """Prints the figures. What flags and folders alone tell is refused before the weights are read; what depends on the models
     and on the probe, after that and before any film is made."""
-    _fit_together(command)
+    fit_together(command)
     names = chosen_curves(command.curves)
     from vitascope.data import listing
 
     asked = _Asked(
         device=chosen_device(command.device),
-        prompts=whole("--prompts", command.prompts, 200, 10_000, FEWEST, says=_PROMPTS),
+        prompts=whole("--prompts", command.prompts, 200, 10_000, FEWEST, says=PROMPTS),
         split=chosen_split(command.split),
         seeds=whole("--seeds", command.seeds, 16, 10_000),
         moving=whole("--moving", command.moving, 12, 10_000),
@@ -165,7 +160,7 @@ def run(command: Command) -> None:
     from vitascope.evaluation.lessons import STEPS
 
     steps = whole("--probe-steps", command.probe_steps, STEPS, 1_000_000)
-    folder = _probe_of(command.probe) if command.probe is not None else None
+    folder = probe_of(command.probe) if command.probe is not None else None
     with telling() as told:
         engine = Engine.load(command.model, asked.device)
         other = Engine.load(command.against, asked.device) if command.against is not None else None
@@ -247,23 +242,6 @@ def _measured(
         _put(asked.out / RESULTS, result.json())
         _put_page(asked.out, result, second, curves)
     return (result,) if second is None else (result, second)
-
-
-def _probe_of(place: str) -> Path:
-    """The folder of a probe: that of a model that ships, by its name, or one by its path.
-
-    Raises BadCommand for a name that is nearly a shipped one's, of which a misprint would cost ten minutes.
-    """
-    ships = shipped().get(place)
-    if ships:
-        return ships / "probe"
-    meant = None if Path(place).exists() or os.sep in place else close(place, shipped())
-    if meant is not None:
-        raise BadCommand(
-            f"--probe {place[:60]!r}: no model that ships has this name, and there is no such folder; the nearest is {meant}, "
-            f"or ./{place[:60]} for a new probe."
-        )
-    return Path(place)
 
 
 def _comparable(one: Engine, other: Engine) -> None:
@@ -385,89 +363,5 @@ def _put_page(out: Path, result: Result | None, against: Result | None, curves: 
 
 def _put(path: Path, text: str) -> None:
     """Write a text whole, or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _fit_together(command: Command) -> None:
-    """Raises BadCommand for flags of which one would change nothing, or that ask for two measurements at once."""
-    if command.data is not None and command.against is not None:
-        raise BadCommand(
-            "--data and --against: copies of one's films are looked for in one model; measure the two apart."
-        )
-    for name, why in (
-        ("data", "copies are looked for in films that captions alone ask for"),
-        ("seeds", "how films of one prompt differ is measured of films of words alone"),
-        ("curves", "curves are of films of words alone"),
-    ):
-        if command.first and getattr(command, name) is not None:
-            raise BadCommand(f"--first and --{name}: {why}; leave one of the two out.")
-    if command.curves is None:
-        if command.films is not None:
-            raise BadCommand("--films without --curves: only curves have points; give --prompts, or --curves all.")
-        return
-    for name in ("against", "prompts", "split", "seeds", "moving", "training", "data"):
-        if getattr(command, name) is not None:
-            raise BadCommand(f"--{name} and --curves: curves ask for films of their own; leave one of the two out.")
-    curves = chosen_curves(command.curves)
-    for name in ("guidance", "steps", "solver"):
-        if getattr(command, name) is not None and all(name in SETS.get(curve, ()) for curve in curves):
-            raise BadCommand(
-                f"--{name} and --curves {command.curves}: each point of this curve has its own {name}; leave --{name} out."
-            )
-
-
-def chosen_curves(text: str | None) -> tuple[str, ...]:
-    """The names of curves in the order in which they are measured; none where none are asked for.
-
-    Raises:
-        BadCommand: when there is no such curve.
-    """
-    if text is None:
-        return ()
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise BadCommand(f"--curves {text[:60]!r}: there is no name in it; there are {', '.join(CURVES)}, and all.")
-    for name in names:
-        if name not in (*CURVES, "all"):
-            guess = nearest(name[:60], (*CURVES, "all"))
-            hint = f"the nearest is {guess}" if guess else f"there are {', '.join(CURVES)}, and all"
-            raise BadCommand(f"--curves {name[:60]!r}: there is no such curve; {hint}.")
-    return CURVES if "all" in names else tuple(name for name in CURVES if name in names)
-
-
-def shared(command: Command) -> dict[str, Any]:
-    """The fields of a Shot that all films share. Raises BadShot when no film can be made so."""
-    said = {name: getattr(command, name) for name in ("steps", "solver", "guidance", "shift")}
-    said = {name: value for name, value in said.items() if value is not None}
-    shot = Shot.model_validate({"prompt": "a film", **said})
-    return {name: getattr(shot, name) for name in said}
-
-
-def chosen_split(text: str | None) -> Any:
-    """Raises BadCommand when there is no such split."""
-    if text is None:
-        return "withheld"
-    if text not in SPLITS:
-        guess = nearest(text[:60], SPLITS)
-        hint = f"the nearest is {guess}" if guess else "choose one of the two"
-        raise BadCommand(f"--split {text[:60]!r}: films are of withheld or of seen combinations; {hint}.")
-    return text
-
-
-def free_folder(out: Path, force: bool, curves: bool = False) -> Path:
-    """`out`, if results can be put there, or curves, which go on from what is there. Raises BadMedia."""
-    nearest_there = next(place for place in (out, *out.absolute().parents) if place.exists())
-    if not nearest_there.is_dir():
-        raise BadMedia(f"--out {out}: {nearest_there} is a file; name a folder.")
-    if not os.access(nearest_there, os.W_OK):
-        raise BadMedia(f"--out {out}: the folder {nearest_there} is read-only; write somewhere else.")
-    ours = any((out / name).exists() for name in (RESULTS, POINTS))  # then the page is ours, too
-    names = () if curves else (RESULTS, AGAINST, FILMS, CLOSEST)
-    names += () if ours else (PAGE,)
-    names += (PICTURE,) if curves and not (out / POINTS).exists() else ()
-    there = [name for name in names if (out / name).exists()]
-    if there and not force:
-        raise BadMedia(f"--out {out}: there is a {there[0]} already; name another folder, or replace it with --force.")
-    return out
+    with file_in_place_of(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -122,7 +122,7 @@ def by_flags() -> Iterator[None]:
         yield
     except BadShot as error:
         sentence = str(error)
-        field = re.match("|".join(ELSEWHERE) + r"\b", sentence)
+        field = re.match(rf"({'|'.join(ELSEWHERE)})\b", sentence)
         if field is None:
             raise
         flag = ELSEWHERE[field[0]].rstrip("_").replace("_", "-")

@@ -45,7 +45,7 @@ def check_output(
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(path)):  # a single letter is a drive
         raise BadMedia(
-            f"{path}: that is an address, and films are written to files of this machine; name a file, and upload it afterwards."
+            f"{path}: that is an address, and only files of this machine are written; name one, and upload it afterwards."
         )
     target = local_path(path)
     if target.is_dir():
@@ -54,7 +54,9 @@ def check_output(
     if suffix not in SUFFIXES:
         close = nearest(suffix, SUFFIXES) if suffix else None
         hint = f"the nearest is {close}" if close else f"end the name in one of {', '.join(SUFFIXES)}"
-        raise BadMedia(f"{path}: no film can be written as {repr(suffix) if suffix else 'a file without an ending'}; {hint}.")
+        raise BadMedia(
+            f"{path}: no film can be written as {repr(suffix) if suffix else 'a file without an ending'}; {hint}."
+        )
     if not target.parent.is_dir():
         raise BadMedia(f"{path}: there is no folder {str(target.parent)!r}; make it first.")
     if os.path.lexists(target) and not replace:  # a link that leads nowhere is there, too

@@ -305,7 +305,10 @@ def _tower_streamed(tower: Tower, size: int) -> int:
 _WAITING: Mapping[str, tuple[str, str]] = {
     "none": ("all weights stay on the device", "they fit"),
     "component": ("each part's weights come for its stage and go after it", "all at once do not fit"),
-    "block": ("each block's weights come from the computer's memory just before it runs", "the network does not fit whole"),
+    "block": (
+        "each block's weights come from the computer's memory just before it runs",
+        "the network does not fit whole",
+    ),
     "disk": ("each block's weights come from the file just before it runs", "the network does not fit whole"),
 }
 """What becomes of the weights, and why, where nobody asked for it."""
