@@ -53,7 +53,7 @@ def test_a_report_says_what_is_there_what_is_wrong_and_what_would_be_trained(
         "would be trained: 9 clips of 48x32, 5 frames, 8 a second, 6 s in all, of 9 films",
         "held out, to measure on: 1 clip of 1 film",
         "set aside: 4, each named above",
-        "words that the model does not know yet, and will learn: cup (10)",
+        "words that the model does not know yet, and will learn: cup (9)",
     ]
     assert [line["step"] for line in told.json] == list(range(1, 13))
 
@@ -68,7 +68,7 @@ def test_json_says_the_same(vitascope: Run, toy: Path, films: Path) -> None:
     assert {fault["name"] for fault in found["faults"]} == {
         "metadata.jsonl:11", "empty.mp4", "silent.mp4", "odd\n\x1b[31m.mp4",
     }  # fmt: skip
-    assert found["unknown"] == {"cup": 10}
+    assert found["unknown"] == {"cup": 9}
 
 
 def test_a_terminal_gets_tables(toy: Path, films: Path, capsys: pytest.CaptureFixture[str]) -> None:

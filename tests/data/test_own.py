@@ -318,6 +318,10 @@ def test_a_survey_finds_what_training_does(films: Path, kept: Path) -> None:
     learned = {word for caption in found.training.captions for word in caption.split()}
     assert {str(n) for n in range(12)} - learned, "one is held out, and training will not learn its word"
     assert seen.unknown == {str(n): 1 for n in range(3, 12) if str(n) in learned}
+    # So it is where a word is in the captions of both: those that are trained on are counted.
+    assert (
+        survey(listing(films), CLIP, Words.of(("number",))).unknown["film"] == len(set(found.training.captions)) == 11
+    )
     assert json.loads(json.dumps(seen.json()))["clips"] == {
         "training": seen.windows(False),
         "held_out": seen.windows(True),

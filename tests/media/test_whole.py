@@ -241,6 +241,38 @@ def test_a_trimmed_film_that_was_cut_off_is_noticed(tmp_path: Path, share: float
     assert is_complete(path) is False
 
 
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.2, 0.35, 0.5, 0.8, 0.95])
+def test_of_a_film_in_fragments_that_was_cut_off_it_is_never_told_that_it_is_whole(
+    tmp_path: Path, share: float
+) -> None:
+    path, *_ = unusual(tmp_path)["fragments"]
+    data = path.read_bytes()
+    path.write_bytes(data[: max(round(len(data) * share), data.index(b"moof") - 4)])
+    assert is_complete(path) is not True
+
+
+def test_a_film_in_fragments_that_ends_before_the_first_is_read_and_not_called_whole(tmp_path: Path) -> None:
+    path, *_ = unusual(tmp_path)["fragments"]
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"moof") - 4])
+    assert is_complete(path) is None
+    frames, _, last = [said(caller, path) for caller in READERS]
+    assert last == (32, 64, 3)
+    assert isinstance(frames, int)
+    assert frames < FRAMES, "those that the head counts"
+
+
+@pytest.mark.parametrize("behind", [b"\0", b"\n", b" \r\n\0\0", b""])
+@pytest.mark.parametrize("name", ["gif", "apng"])
+def test_what_some_writers_leave_behind_a_pictures_mark_is_nobodys(
+    tmp_path: Path, films: dict[str, bytes], name: str, behind: bytes
+) -> None:
+    path = cut_off(tmp_path, name, films[name] + behind, 1)
+    assert [said(caller, path) for caller in CALLERS] == [FRAMES, FRAMES, (32, 64, 3), True]
+    path.write_bytes(films[name][:-20] + behind)
+    assert is_complete(path) is False
+
+
 def test_a_damaged_picture_is_not_gone_on_from(tmp_path: Path, films: dict[str, bytes]) -> None:
     """What a decoder paints over a hole is no frame to begin with."""
     path = cut_off(tmp_path, "avi", films["avi"], 0.7)

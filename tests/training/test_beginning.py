@@ -392,7 +392,7 @@ def test_a_run_that_is_stopped_while_films_are_read_finds_the_same_words(films: 
     whole = train_recipe(str(recipe), tmp_path / "whole", data=films)
     with pytest.raises(Stopped):
         train_recipe(str(recipe), tmp_path / "run", data=films, watch=stop)
-    with pytest.raises(BadRun, match=r"tokenizer\.json: it is not there; go on with the run"):
+    with pytest.raises(BadRun, match=r"tokenizer\.json: it is not there, or .*; go on with the run"):
         bundle_of(tmp_path / "run", tmp_path / "b")
     made = train_recipe(str(recipe), tmp_path / "run", resume=True)
     assert bundle.digests(made) == bundle.digests(whole)
@@ -415,17 +415,77 @@ def test_a_run_whose_words_an_older_version_found_keeps_them(base: Path, films: 
     (run / TOKENIZER).write_text(words.json())
     made = train_recipe(recipe, run, resume=True)
     assert bundle.described(made)[1].json() == words.json()
-    # What is trained for them is not taken for what is trained for others.
+    # Where the file is lost, the bundle has a copy.
     (run / TOKENIZER).unlink()
-    with pytest.raises(
-        BadRun, match=rf"what is trained there knows {len(words):,} words, and there are {len(words) - 2:,}"
+    assert bundle_of(run, tmp_path / "b") == tmp_path / "b"
+    assert bundle.digests(train_recipe(recipe, run, resume=True)) == bundle.digests(tmp_path / "b")
+    assert (run / TOKENIZER).read_text() == words.json()
+    # What is trained for them is not taken for what is trained for others.
+    for text, why in (
+        (bundle.described(base)[1].json(), "it has .* words and the run knows"),
+        ("{", "it cannot be read"),
     ):
+        (run / TOKENIZER).write_text(text)
+        for go_on in (lambda: train_recipe(recipe, run, resume=True), lambda: bundle_of(run, tmp_path / "b")):
+            with pytest.raises(
+                BadRun,
+                match=rf"run.tokenizer\.json: {why}.*; put back the one that was there, of which .*run.bundle.tok.* is a copy",
+            ):
+                go_on()
+    (run / TOKENIZER).write_text(words.json().replace('"zebra"', '"quagga"'))  # as many, and others
+    with pytest.raises(BadRun, match="what is trained there does not know 'zebra'"):
         train_recipe(recipe, run, resume=True)
-    (run / TOKENIZER).write_text(bundle.described(base)[1].json())
-    with pytest.raises(
-        BadRun, match=rf"tokenizer\.json: it has .* words and the run began with {len(words):,}; delete it"
+    (run / TOKENIZER).write_text("{")
+    shutil.rmtree(run / "bundle")
+    with pytest.raises(BadRun, match="; put back the one that was there, or give another --out folder"):
+        train_recipe(recipe, run, resume=True)
+    (run / TOKENIZER).unlink()
+    for go_on in (lambda: train_recipe(recipe, run, resume=True), lambda: bundle_of(run, tmp_path / "b")):
+        with pytest.raises(BadRun, match=r"tokenizer\.json: it is not there, .*; put back the one that was there"):
+            go_on()
+
+
+def _at_training(doing: str, *_: object) -> None:
+    if doing.startswith("training"):
+        raise Stopped
+
+
+def test_words_of_captions_that_were_rewritten_are_learned_where_nothing_was_yet(
+    base: Path, films: Path, tmp_path: Path
+) -> None:
+    mine = Path(shutil.copytree(films, tmp_path / "mine", copy_function=shutil.copy2))
+    run, recipe = tmp_path / "run", brief(tmp_path / "r.toml", "diffusion", steps=1)
+    with pytest.raises(Stopped):
+        train_recipe(recipe, run, data=mine, start=str(base), watch=_at_training)
+    held = held_out_of(run, mine)
+    rewritten = next(index for index in range(11) if str(index) != held)
+    (mine / f"{rewritten:02d}.txt").write_text(f"a quagga, take {rewritten}")
+    (run / "data" / "own.u8").unlink()
+    with pytest.raises(Stopped):
+        train_recipe(recipe, run, resume=True, watch=_at_training)
+    assert '"quagga"' in (run / TOKENIZER).read_text()
+    (run / TOKENIZER).write_text("{")  # nothing knows its words yet
+    made = train_recipe(recipe, run, resume=True)
+    assert bundle.described(made)[1].unknown_words(f"a zebra and a quagga, take {rewritten}") == []
+    before, kept = bundle.digests(made), (run / TOKENIZER).read_text()
+    # Once something is trained, a word more is one that it would never hear.
+    for caption, words in (
+        ("take", "'okapi'"),
+        ("zonkey", "'okapi' and 'zonkey'"),
+        ("b c d", "'b', 'c', 'd' and more"),
     ):
-        train_recipe(recipe, run, resume=True)
+        (mine / f"{rewritten:02d}.txt").write_text(f"a quagga, an okapi, {caption} {rewritten}")
+        (run / "data" / "own.u8").unlink(missing_ok=True)
+        with pytest.raises(
+            BadRun,
+            match=rf"run: what is trained there does not know {words}, to be .*; give another --out folder, or captions without",
+        ):
+            train_recipe(recipe, run, resume=True)
+    # A word less is none too few.
+    (mine / f"{rewritten:02d}.txt").write_text(f"a zebra, take {rewritten}")
+    (run / "data" / "own.u8").unlink()
+    assert bundle.digests(train_recipe(recipe, run, resume=True)) == before
+    assert (run / TOKENIZER).read_text() == kept
 
 
 def test_the_loss_on_what_is_held_out_is_of_the_averaged_weights_and_changes_nothing(

@@ -91,6 +91,27 @@ def test_what_is_not_there_is_told(run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
 
 
+def test_a_recipe_that_is_spoiled_is_told_with_where_a_copy_is(run: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(run, tmp_path / "run"))
+    (mine / "recipe.json").write_text("{")
+
+    def go_on() -> None:
+        train_recipe(str(run.parent / "brief.toml"), mine, resume=True)
+
+    for what in (go_on, lambda: bundle_of(mine, tmp_path / "b")):
+        with pytest.raises(
+            BadRun, match=r"put back the one that was there, of which .*bundle.recipe\.json is a copy\.$"
+        ):
+            what()
+    shutil.copy(mine / "bundle" / "recipe.json", mine / "recipe.json")
+    go_on()
+    assert (mine / "recipe.json").read_bytes() == (run / "recipe.json").read_bytes()
+    shutil.rmtree(mine / "bundle")
+    (mine / "recipe.json").write_text("{")
+    with pytest.raises(BadRun, match="put back the one that was there, or give another --out folder"):
+        go_on()
+
+
 def test_a_run_is_not_overwritten_by_its_own_bundle(run: Path, tmp_path: Path) -> None:
     mine = Path(shutil.copytree(run, tmp_path / "run"))
     before = {path: path.read_bytes() for path in mine.glob("*.safetensors")}

@@ -228,6 +228,17 @@ def test_of_many_that_are_held_out_some_are_measured() -> None:
     assert max(parts(10_000, 24)) - min(parts(10_000, 24)) <= 1
 
 
+def test_no_clip_is_alone_in_a_batch_where_others_are_to_tell_it_from() -> None:
+    assert (parts(3, 2), parts(5, 2), parts(3, 1)) == ((2, 1), (2, 2, 1), (1, 1, 1))
+    assert (parts(3, 2, 2), parts(5, 2, 2), parts(4, 1, 2), parts(1, 2, 2)) == ((3,), (3, 2), (2, 2), (1,))
+    for count in range(2, 40):
+        for batch in range(1, 9):
+            sizes = parts(count, batch, 2)
+            assert (sum(sizes), min(sizes) >= 2, max(sizes) <= max(batch, 3)) == (count, True, True)
+            if batch > 2:
+                assert sizes == parts(count, batch)
+
+
 def test_a_codecs_crops_weigh_subjects_and_every_other_is_around_one(tmp_path: Path) -> None:
     clips = story_clips(tmp_path / "clips.u8", Source(seed=1, count=30, frames=9, height=96, width=160))
     codec = fresh(complete(Recipe.read("tiny"))).codec

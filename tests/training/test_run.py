@@ -25,6 +25,8 @@ from vitascope.engine import Engine
 from vitascope.errors import BadRecipe, BadRun
 from vitascope.recipe import RECIPES, STAGES
 from vitascope.shot import Shot
+from vitascope.storybook import vocabulary
+from vitascope.text import Words
 from vitascope.training import checkpoint
 from vitascope.training.folder import locked
 from vitascope.training.run import Stopped, train_recipe
@@ -243,8 +245,15 @@ def test_of_stages_that_get_longer_one_by_one_it_is_told_what_is_still_to_come(u
 def test_a_codec_that_is_trained_anew_has_to_come_out_as_it_was(recipe: str, unbroken: Path, tmp_path: Path) -> None:
     run, before = copied(unbroken, tmp_path), hashes(unbroken)
     (run / "codec.safetensors").unlink()
-    train_recipe(recipe, run, resume=True)
+    heard: list[str] = []
+    watch = lambda *_: heard.append("a step")  # noqa: E731
+    train_recipe(recipe, run, resume=True, watch=watch, warn=heard.append)
     assert hashes(run) == before
+    assert heard[0] == (
+        f"{run}: stage codec begins anew, and diffusion and decoder, which learned on what it was, are done; should it not come "
+        "out as it was, they have to be trained anew too"
+    )
+    assert set(heard[1:]) == {"a step"}
     (run / "codec.safetensors").unlink()
     with pytest.raises(
         BadRun, match=r"diffusion\.safetensors: stage diffusion is done, and learned on latents of another"
@@ -269,6 +278,37 @@ def test_a_run_of_a_version_that_noted_nothing_of_it_goes_on(recipe: str, unbrok
     assert hashes(run) == before
     train_recipe(longer(tmp_path / "r.toml", "diffusion", "decoder"), run, resume=True, warn=pytest.fail)
     ensure_one(run)
+
+
+def test_words_that_came_since_a_run_was_trained_are_not_left_out_in_silence(
+    recipe: str, unbroken: Path, tmp_path: Path
+) -> None:
+    run = copied(unbroken, tmp_path)
+    lost = Words.of([word for word in vocabulary("whole") if word not in ("ball", "red")])
+    table = json.loads((run / "recipe.json").read_text())
+    assert table["world"] == "whole"
+    assert table["text"]["vocab"] == len(lost) + 2
+    table["text"]["vocab"] = len(lost)
+    (run / "recipe.json").write_text(json.dumps(table))
+    (run / "tokenizer.json").write_text(lost.json())
+    with pytest.raises(
+        BadRun,
+        match=r"run: what is trained there does not know 'ball' and 'red', to be .*; give another --out folder\.$",
+    ):
+        train_recipe(recipe, run, resume=True)
+    # Where nothing was trained for those words, others take their place.
+    for stage in STAGES:
+        (run / f"{stage}.safetensors").unlink()
+    train_recipe(recipe, run, resume=True)
+    assert hashes(run) == hashes(unbroken)
+
+
+def test_a_run_of_a_version_that_kept_no_words_goes_on(recipe: str, unbroken: Path, tmp_path: Path) -> None:
+    run = copied(unbroken, tmp_path)
+    (run / "tokenizer.json").unlink()
+    shutil.rmtree(run / "bundle")
+    train_recipe(recipe, run, resume=True)
+    assert hashes(run) == hashes(unbroken)
 
 
 def test_a_recipe_that_cannot_be_read_is_told(unbroken: Path, recipe: str, tmp_path: Path) -> None:

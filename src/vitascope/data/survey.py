@@ -24,7 +24,7 @@ class Survey:
     """Of each film that is used, whether it is kept out of training."""
     faults: tuple[Fault, ...]
     unknown: dict[str, int]
-    """Words that the model's tokeniser lacks and that stand in captions which are trained on, and in how many captions each does."""
+    """Words that the model's tokeniser lacks, of captions that are trained on, and in how many of these each stands."""
     notes: tuple[Fault, ...]
     """What is worth a look and no fault."""
 
@@ -74,7 +74,7 @@ def survey(
         used,
         apart,
         (*found.faults, *aside),
-        _learned(words, used, apart) if words else {},
+        unknown_words(words, [entry.caption for entry, held in zip(used, apart) if not held]) if words else {},
         tuple(_notes(used, measure)),
     )
 
@@ -82,12 +82,6 @@ def survey(
 def unknown_words(words: Words, captions: list[str]) -> dict[str, int]:
     """The words of captions that a tokeniser lacks, the most frequent first."""
     return dict(Counter(word.lower() for text in captions for word in words.unknown_words(text)).most_common())
-
-
-def _learned(words: Words, used: tuple[Entry, ...], apart: tuple[bool, ...]) -> dict[str, int]:
-    trained = unknown_words(words, [entry.caption for entry, held in zip(used, apart) if not held])
-    everywhere = unknown_words(words, [entry.caption for entry in used])
-    return {word: count for word, count in everywhere.items() if word in trained}
 
 
 def _notes(used: tuple[Entry, ...], measure: Measure) -> list[Fault]:

@@ -26,8 +26,9 @@ LONGEST_NAME, LONGEST_PATH = 255, 4000  # what file systems take
 _DEMUXERS = "mov,matroska,avi,mpegts,gif,apng,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
 
 ENDS: dict[str, Callable[[bytes], bool]] = {
-    "gif": lambda data: data.endswith(b";"),
-    "apng": lambda data: b"IEND\xaeB`\x82" in data,  # what comes behind it is nobody's
+    # A mark so short is found at the end alone, behind which some writers leave a little that is nobody's.
+    "gif": lambda data: data.rstrip(b"\0 \t\r\n").endswith(b";"),
+    "apng": lambda data: b"IEND\xaeB`\x82" in data,
 }
 """Formats that say nothing of their length, but end in a mark of their own: whether it is there."""
 
@@ -62,7 +63,7 @@ def facts(path: Name) -> Facts:
 
 def is_complete(path: Name) -> bool | None:
     """Whether all of a film is there that its file promises, by its packets, none of which is unpacked; None where that cannot
-    be told: what promises nothing (a picture, a transport stream) can have lost its end unseen.
+    be told: what promises nothing (a picture, a transport stream, a film in fragments) can have lost its end unseen.
 
     Raises:
         BadMedia: when the file is not a film.
@@ -133,7 +134,9 @@ def _whole(path: Name, container: av.container.InputContainer, stream: Any, reac
         return ENDS[kind](Path(path).read_bytes())
     counted, lasts = _counted(container, stream), promised(container, stream)
     if counted is not None and reach.frames >= counted:
-        return True
+        return (
+            None if _is_in_fragments(path) else True
+        )  # cut off before the first of them, it has all that its head counts
     if lasts is None or math.isinf(reach.start):
         return None if counted is None else False
     # Some writers count from the file's beginning and some from the first picture: what satisfies either will do.
@@ -143,6 +146,30 @@ def _whole(path: Name, container: av.container.InputContainer, stream: Any, reac
         return False
     # The head of a film in fragments may speak of those alone that are there.
     return None if counted is None and _is_mov(container) else True
+
+
+def _is_in_fragments(path: Name) -> bool:
+    """Whether the head of a film of the MP4 family says that the film goes on in fragments behind it: there is an mvex in its
+    moov (ISO/IEC 14496-12, 8.8.1)."""
+    with open(path, "rb") as file:
+        head = _box(file, b"moov", 0, file.seek(0, os.SEEK_END))
+        return head is not None and _box(file, b"mvex", *head) is not None
+
+
+def _box(file: BinaryIO, name: bytes, at: int, end: int) -> tuple[int, int] | None:
+    """Where the contents of the first box of this name begin and end, among those that follow each other there (ISO/IEC
+    14496-12, 4.2); None where there is none."""
+    while at + 8 <= end:
+        file.seek(at)
+        head = file.read(16).ljust(16, b"\0")
+        length, kind, long = struct.unpack(">I4sQ", head)
+        begins, length = (16, long) if length == 1 else (8, length or end - at)
+        if kind == name:
+            return at + begins, min(at + length, end)
+        if length < begins:
+            return None
+        at += length
+    return None
 
 
 def _is_mov(container: av.container.InputContainer) -> bool:

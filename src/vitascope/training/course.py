@@ -19,6 +19,7 @@ from vitascope.pixels import to_pixels
 from vitascope.precision import bf16
 from vitascope.training import checkpoint
 from vitascope.training.basis import NEEDS, other, strange, to_note
+from vitascope.training.folder import BUNDLE
 from vitascope.training.kept import NETWORK_STAGE, keep
 from vitascope.training.loop import Report, State, train
 from vitascope.training.preview import preview
@@ -28,22 +29,31 @@ from vitascope.training.tasks import ClipTask, CodecTask, DiffusionTask
 
 def ensure_together(run: Run, stages: Sequence[str]) -> None:
     """Raise BadRun where a stage among those that are to be trained would move on, and others, which learned on what it was, are
-    done and would stay as they are. Before anything is trained: that it is so is known before the hours that it takes."""
+    done and would stay as they are. Before anything is trained: that it is so is known before the hours that it takes.
+
+    One whose state was deleted, to be trained anew from nothing, may come out as it was: only a warning tells of it here, and
+    `finish_stage` raises where it did not.
+    """
     for stage in filter(run.recipe_has, stages):
         left = [each for each, needs in NEEDS.items() if stage in needs and run.recipe_has(each) and run.done(each)]
         at = checkpoint.noted(run.state_path(stage)).step if run.state_path(stage).is_file() else 0
-        # One that was deleted, to be trained anew from nothing, may come out as it was, and is looked at when it has.
-        moves = at < run.settings(stage).steps and (at > 0 or run.continues)
-        if left and moves:
-            was = f"is to go on from step {at}" if at else "is to be trained"
-            states = " and ".join(run.state_path(each).name for each in left)
-            they_are, them = ("it is", "it") if len(left) == 1 else ("they are", "them")
-            keeping = f"leave its steps at {at}" if at else "leave it out"
-            raise BadRun(
-                f"{run.folder}: stage {stage} {was}, and {' and '.join(left)}, learned on what it is now, would stay as "
-                f"{they_are}; delete {states} to have {them} trained anew, give {them} more steps too, or "
-                f"{keeping}."
+        if not left or at >= run.settings(stage).steps:
+            continue
+        done, one = " and ".join(left), len(left) == 1
+        if at == 0 and not run.continues:
+            run.warn(
+                f"{run.folder}: stage {stage} begins anew, and {done}, which learned on what it was, {'is' if one else 'are'} done; "
+                f"should it not come out as it was, {'it has' if one else 'they have'} to be trained anew too"
             )
+            continue
+        was = f"is to go on from step {at}" if at else "is to be trained"
+        states = " and ".join(run.state_path(each).name for each in left)
+        they_are, them = ("it is", "it") if one else ("they are", "them")
+        keeping = f"leave its steps at {at}" if at else "leave it out"
+        raise BadRun(
+            f"{run.folder}: stage {stage} {was}, and {done}, learned on what it is now, would stay as {they_are}; delete {states} "
+            f"to have {them} trained anew, give {them} more steps too, or {keeping}."
+        )
 
 
 def train_stage(run: Run, stage: str) -> None:
@@ -187,7 +197,7 @@ def _ensure_belongs(run: Run, stage: str) -> None:
         )
     if others:
         run.warn(
-            f"{run.folder / 'bundle'}: its {stage} learned on {other(others)} than there is now, so that its films are spoiled; go "
+            f"{run.folder / BUNDLE}: its {stage} learned on {other(others)} than there is now, so that its films are spoiled; go "
             f"on with --resume --stage {stage}"
         )
 

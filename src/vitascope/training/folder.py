@@ -17,12 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vitascope import bundle
-from vitascope.errors import BadRecipe, BadRun
+from vitascope.errors import BadModel, BadRecipe, BadRun
 from vitascope.recipe import Recipe
 from vitascope.swapping import file_in_place_of
 from vitascope.text import TOKENIZER, Words
 
 BEGINNING, START, RECIPE, LOCK = "beginning.json", "start", bundle.RECIPE, bundle.LOCK
+BUNDLE = "bundle"
+"""The folder in a run's that holds what came of it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def remember(folder: Path, recipe: Recipe, resume: bool, asked: Beginning, base:
                 f"{folder}: a run is there already; add --resume to go on with it, or give another --out folder."
             )
         _same_beginning(folder, asked, base)
-        if _identity(folder / RECIPE) != _identity_of(recipe):
+        if _identity_of(recipe_in(folder)) != _identity_of(recipe):
             raise BadRun(
                 f"{folder}: the run there was started from another recipe; give another --out folder, or that recipe."
             )
@@ -80,38 +82,91 @@ def remember(folder: Path, recipe: Recipe, resume: bool, asked: Beginning, base:
 
 
 def note_words(folder: Path, recipe: Recipe, words: Words) -> None:
-    """Note the words that the run in a folder knows from now on, and its recipe, as it is with them.
-
-    Raises BadRun where something was trained there already and knows others.
-    """
-    count = _recipe_in(folder / RECIPE).text.vocab
-    if len(words) != count and any(folder.glob("*.safetensors")):
-        raise BadRun(
-            f"{folder}: what is trained there knows {count:,} words, and there are {len(words):,} to learn now; give another "
-            "--out folder."
-        )
+    """Note the words that the run in a folder knows from now on, and its recipe, as it is with them. Raises BadRun."""
     _put(folder / RECIPE, recipe.json())
     _put(folder / TOKENIZER, words.json())
 
 
+def agreed_words(folder: Path, wanted: Words) -> Words:
+    """The words of a run that is to learn those that are `wanted`: the words that it knows already, where all that are wanted are
+    among them, or else `wanted`.
+
+    Raises BadRun where something was trained there that does not know them all, or of which it cannot be told what it knows.
+    """
+    known, trained = known_words(folder), _is_trained(folder)
+    if known is None:
+        if trained and (beginning_of(folder).data or len(wanted) != recipe_in(folder).text.vocab):
+            raise words_lost(folder)
+        return wanted  # also to runs of the storybook by versions that kept no words, which knew all of its
+    there = known.tokenizer.get_vocab()
+    new = sorted(wanted.tokenizer.get_vocab().keys() - there.keys())
+    if not new or not trained:
+        return wanted if new else known
+    less = ", or captions without" if beginning_of(folder).data else ""
+    raise BadRun(
+        f"{folder}: what is trained there does not know {_some(new)}, to be learned from now on, and has no room for another word; "
+        f"give another --out folder{less}."
+    )
+
+
 def known_words(folder: Path) -> Words | None:
-    """The words that the run in a folder knows; None where it has found none yet. Raises BadRun, BadModel."""
-    path = folder / TOKENIZER
+    """The words that the run in a folder knows: as they are kept there, or where that file is lost in the bundle that was made
+    of it. None where neither is there, and where the file is spoiled and nothing was trained yet, so that others may take their
+    place.
+
+    Raises BadRun where something was trained, and the words that are kept are not those that it knows.
+    """
+    path, count = folder / TOKENIZER, recipe_in(folder).text.vocab
     try:
         words = Words.parse(path.read_text(encoding="utf-8"), str(path))
+        if len(words) == count:
+            return words
+        why = f"it has {len(words):,} words and the run knows {count:,}"
     except FileNotFoundError:
+        return _copied_words(folder) if _is_trained(folder) else None
+    except (OSError, UnicodeDecodeError, BadModel) as error:
+        why = f"it cannot be read ({_reason(path, error)})"
+    if not _is_trained(folder):
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRun(
-            f"{path}: it cannot be read ({error}); delete it, and go on with the run, which writes it anew."
-        ) from error
-    count = _recipe_in(folder / RECIPE).text.vocab
-    if len(words) != count:
-        raise BadRun(
-            f"{path}: it has {len(words):,} words and the run began with {count:,}; delete it, and go on with the run, which "
-            "writes it anew."
-        )
-    return words
+    raise BadRun(f"{path}: {why}; {_put_back(folder, TOKENIZER, _copied_words(folder) is not None)}.")
+
+
+def words_lost(folder: Path) -> BadRun:
+    """That it cannot be told which words the run in a folder knows."""
+    return BadRun(
+        f"{folder / TOKENIZER}: it is not there, or spoiled, so which words the run knows cannot be told; "
+        f"{_put_back(folder, TOKENIZER, False) if _is_trained(folder) else 'go on with the run, which finds them'}."
+    )
+
+
+def _copied_words(folder: Path) -> Words | None:
+    """The words of the bundle that was made of a run, where they can be those that it knows."""
+    path = folder / BUNDLE / TOKENIZER
+    try:
+        words = Words.parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, BadModel):
+        return None
+    return words if len(words) == recipe_in(folder).text.vocab else None
+
+
+def _is_trained(folder: Path) -> bool:
+    """Whether there are weights of any stage."""
+    return any(folder.glob("*.safetensors"))
+
+
+def _put_back(folder: Path, name: str, copied: bool) -> str:
+    """What would do where a file of a run is lost or spoiled that nothing else can tell of."""
+    copy = f", of which {folder / BUNDLE / name} is a copy" if copied else ", or give another --out folder"
+    return f"put back the one that was there{copy}"
+
+
+def _some(words: list[str]) -> str:
+    told = [f"'{word[:60]}'" for word in words[:3]]
+    return f"{', '.join(told)} and more" if len(words) > 3 else " and ".join(told)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    return str(error).removeprefix(f"{path}: ").partition("; ")[0]
 
 
 def noted_in(folder: Path) -> Path:
@@ -183,17 +238,16 @@ def _put(path: Path, text: str) -> None:
         ) from error
 
 
-def _recipe_in(path: Path) -> Recipe:
+def recipe_in(folder: Path) -> Recipe:
+    """The recipe of the run in a folder, as it is noted there. Raises BadRun."""
+    path, copy = folder / RECIPE, folder / BUNDLE / RECIPE
     try:
         return Recipe.of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, BadRecipe) as error:
         raise BadRun(
-            f"{path}: it cannot be read ({error}), so what is trained there is not known; give another --out folder."
+            f"{path}: it cannot be read ({error}), so what is trained there is not known; "
+            f"{_put_back(folder, RECIPE, copy.is_file())}."
         ) from error
-
-
-def _identity(path: Path) -> str:
-    return _identity_of(_recipe_in(path))
 
 
 def _identity_of(recipe: Recipe) -> str:

@@ -31,14 +31,15 @@ def measuring(settings: StageSettings, whole: bool = False) -> StageSettings:
     return settings.model_copy(update={"dropout": 0.0, "often": {}, **pieces})
 
 
-def parts(count: int, batch: int) -> tuple[int, ...]:
-    """The sizes of the batches in which each of `count` clips comes once, or MOST of them do: as few as there can be.
+def parts(count: int, batch: int, least: int = 1) -> tuple[int, ...]:
+    """The sizes of the batches in which each of `count` clips comes once, or MOST of them do: as few as there can be, of which
+    none has two clips more than another.
 
-    None has two clips more than another: beside a whole batch, a last one of a single clip would have nothing to tell its
-    caption from.
+    None has fewer clips than `least`, for which they may be larger than `batch`, unless there are no more: alone in its batch a
+    clip would have nothing to tell its caption from.
     """
     count = min(count, MOST)
-    batches = math.ceil(count / batch)
+    batches = max(1, min(math.ceil(count / batch), count // least))
     return tuple(count // batches + (index < count % batches) for index in range(batches))
 
 

@@ -8,7 +8,6 @@ before its end (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -17,14 +16,13 @@ from torch import Tensor, nn
 
 from vitascope import bundle
 from vitascope.bundle import System
-from vitascope.errors import BadRecipe, BadRun
+from vitascope.errors import BadRun
 from vitascope.learned import take_note
-from vitascope.recipe import STAGES, Recipe
-from vitascope.text import TOKENIZER
+from vitascope.recipe import STAGES
 from vitascope.training import checkpoint
 from vitascope.training.basis import other, strange, to_note
 from vitascope.training.beginning import begun, fresh
-from vitascope.training.folder import RECIPE, START, is_run, known_words, noted_in
+from vitascope.training.folder import START, is_run, known_words, noted_in, recipe_in, words_lost
 from vitascope.training.loop import State
 
 Weights = Literal["average", "raw"]
@@ -148,15 +146,9 @@ def _system(folder: Path) -> System:
         raise BadRun(f"{folder}: this is a bundle and no run; give the run's folder, {folder.parent} perhaps.")
     if not is_run(folder):
         raise BadRun(f"{folder}: no run is there; give the folder that vitascope train --out named.")
-    try:
-        recipe = Recipe.of(json.loads((folder / RECIPE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, BadRecipe) as error:
-        raise BadRun(
-            f"{folder}: its {RECIPE} cannot be read ({error}); go on with the run, which writes it anew."
-        ) from error
-    words = known_words(folder)
+    recipe, words = recipe_in(folder), known_words(folder)
     if words is None:
-        raise BadRun(f"{folder / TOKENIZER}: it is not there; go on with the run, which writes it anew.")
+        raise words_lost(folder)
     return begun(recipe, folder / START, words) if (folder / START).is_dir() else fresh(recipe, words)
 
 

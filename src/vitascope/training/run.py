@@ -19,7 +19,7 @@ from vitascope.recipe import STAGES, Recipe
 from vitascope.training.basis import NEEDS
 from vitascope.training.beginning import described
 from vitascope.training.course import ensure_together, finish_stage, train_stage
-from vitascope.training.folder import START, Beginning, beginning_of, is_run, locked, noted_in, remember, undone
+from vitascope.training.folder import BUNDLE, START, Beginning, beginning_of, is_run, locked, noted_in, remember, undone
 from vitascope.training.kept import NETWORK_STAGE
 from vitascope.training.stages import INTERRUPTED, Run, Stopping, Warn, Watch, measure_of, own_path
 from vitascope.training.stages import Stopped as Stopped
@@ -75,9 +75,9 @@ def train_recipe(
                     train_stage(run, stage)
                 finish_stage(run, stage)
         _tell_what_is_missing(run)
-        bundle.save(folder / "bundle", run.system)
-        take_note(noted_in(folder), folder / "bundle")
-    return folder / "bundle"
+        bundle.save(folder / BUNDLE, run.system)
+        take_note(noted_in(folder), folder / BUNDLE)
+    return folder / BUNDLE
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _chosen(recipe: Recipe, stages: Sequence[str] | None, named: Sequence[str]) 
 
 def _tell_what_is_missing(run: Run) -> None:
     """Warn of a bundle of which not all was trained yet that has to be."""
-    into, trained = run.folder / "bundle", [stage for stage in STAGES[:3] if run.state_path(stage).is_file()]
+    into, trained = run.folder / BUNDLE, [stage for stage in STAGES[:3] if run.state_path(stage).is_file()]
     moved = [stage for stage in NEEDS[NETWORK_STAGE] if stage in trained]
     bare = [stage for stage in STAGES[:3] if stage not in trained]
     if bare and not run.continues:

@@ -21,7 +21,7 @@ from vitascope.physics.noise import key
 from vitascope.recipe import Recipe, StageSettings
 from vitascope.training import checkpoint
 from vitascope.training.beginning import begun, complete, fresh, words_for
-from vitascope.training.folder import START, known_words, note_words
+from vitascope.training.folder import START, agreed_words, note_words
 from vitascope.training.held_out import held_out_loss, measuring, parts
 from vitascope.training.kept import NETWORK_STAGE
 from vitascope.training.loop import State
@@ -82,14 +82,14 @@ class Run:
 
     @cached_property
     def system(self) -> System:
-        """What grows in the run, as it began.
+        """What grows in the run, as it began. Raises BadRun where what is trained does not know all words that it would learn from.
 
         Its words are found when it is asked for first, and kept. Of somebody's own films they are those of the captions that are
         trained on: a word of a film that was set aside or is held out would be known, and no step would ever see it.
         """
-        start, words = self.folder / START if self.continues else None, known_words(self.folder)
-        if words is None:
-            words = words_for(self.recipe, start, self.own.training.prompts if self.own else None)
+        start = self.folder / START if self.continues else None
+        wanted = words_for(self.recipe, start, self.own.training.prompts if self.own else None)
+        words = agreed_words(self.folder, wanted)
         recipe = complete(self.recipe, words)
         note_words(self.folder, recipe, words)
         return (begun(recipe, start, words) if start else fresh(recipe, words)).to(self.device)
@@ -143,7 +143,7 @@ class Run:
             return None
         settings = measuring(self.settings(stage), whole=stage == NETWORK_STAGE)  # as films are
         task, seed = self._task(stage, clips, settings, "latents-held-out"), key(self.recipe.seed, stage, 2)
-        sizes = parts(len(clips), settings.batch)
+        sizes = parts(len(clips), settings.batch, least=2 if stage == "clip" else 1)
         task.order = replace(task.order, batch=sizes)
         return lambda: held_out_loss(task, sizes, settings, state, seed, self.device)
 
