@@ -45,7 +45,11 @@ class Undefined(VitascopeError):
     """A prediction was asked for where it determines nothing (the determinant of its 2x2 system is zero)."""
 
 
-def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice that `word` most likely stood for, or None when nothing is close."""
-    found = get_close_matches(word.lower(), list(choices), n=1, cutoff=0.5)
+MISPRINT = 0.65
+"""How alike a word and its misprint are: where what is less alike is another word, and no hint is better than a wrong one."""
+
+
+def nearest(word: str, choices: Iterable[str], likeness: float = 0.5) -> str | None:
+    """The choice that `word` most likely stood for, or None when nothing is as close as `likeness`, from 0 to 1."""
+    found = get_close_matches(word.lower(), list(choices), n=1, cutoff=likeness)
     return found[0] if found else None

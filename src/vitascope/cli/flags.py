@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, dataclass, fields
-from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from vitascope.errors import VitascopeError
+from vitascope.errors import MISPRINT, VitascopeError, nearest
 
 
 class BadCommand(VitascopeError):
@@ -71,12 +70,6 @@ _SIZE = re.compile(r"(\d{1,5})[*xX](\d{1,5})")
 _LIKE_A_FLAG = re.compile(r"--?[A-Za-z][\w-]*(=.*)?", re.DOTALL)
 _POSITIONAL = get_args(tyro.conf.Positional[str])[1]
 T = TypeVar("T")
-
-
-def close(word: str, choices: Iterable[str], likeness: float = 0.65) -> str | None:
-    """The choice that `word` is most likely a misprint of: what is less alike is another word, and no hint is better."""
-    found = get_close_matches(word.lower(), list(choices), n=1, cutoff=likeness)
-    return found[0] if found else None
 
 
 @dataclass(frozen=True)
@@ -189,7 +182,7 @@ def _hint(flag: str, value: str, flags: Collection[str], prompted: bool) -> str 
     if flag in ("fp16", "bf16") and "dtype" in flags:
         return f"write --dtype {'float16' if flag == 'fp16' else 'bfloat16'}"
     guess = next((ours for ours in ELSEWHERE.get(flag, ()) if ours in flags), None)
-    guess = guess or close(flag[:60], [*flags, "help"])
+    guess = guess or nearest(flag[:60], [*flags, "help"], MISPRINT)
     return f"the nearest is --{guess}" if guess else None
 
 

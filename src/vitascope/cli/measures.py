@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitascope.cli.flags import BadCommand, close
-from vitascope.errors import BadMedia, nearest
+from vitascope.cli.flags import BadCommand
+from vitascope.errors import MISPRINT, BadMedia, nearest
 from vitascope.shipped import shipped
 from vitascope.shot import Shot
 
@@ -124,7 +124,7 @@ def probe_of(place: str) -> Path:
     ships = shipped().get(place)
     if ships:
         return ships / "probe"
-    meant = None if Path(place).exists() or os.sep in place else close(place, shipped())
+    meant = None if Path(place).exists() or os.sep in place else nearest(place, shipped(), MISPRINT)
     if meant is not None:
         raise BadCommand(
             f"--probe {place[:60]!r}: no model that ships has this name, and there is no such folder; the nearest is {meant}, "
