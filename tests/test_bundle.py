@@ -18,6 +18,7 @@ from vitascope.bundle import CODEC, FILES, HASHES, NETWORK, RECIPE, TEXT, System
 from vitascope.engine import Engine
 from vitascope.errors import BadModel
 from vitascope.recipe import Recipe
+from vitascope.shot import Shot
 from vitascope.text import TOKENIZER
 from vitascope.training.beginning import complete, fresh
 
@@ -365,3 +366,20 @@ def test_a_link_to_a_bundle_stays_a_link(folder: Path, system: System) -> None:
 def test_the_engine_loads_it(original: Path) -> None:
     engine = Engine.load(original, "cpu")
     assert engine.weights == bundle.digests(original) == json.loads((original / HASHES).read_text())
+
+
+def test_what_is_far_from_what_was_learned_is_told(system: System) -> None:
+    learned = system.recipe.video
+    near = Shot(prompt="a red ball", frames=learned.frames, height=learned.height, width=learned.width)
+
+    def told(**changes: int | str | None) -> str:
+        return " | ".join(system.doubts(near.model_copy(update=changes)))
+
+    assert told() == ""
+    assert told(frames=None, height=None, width=None) == "", "what the model itself would take"
+    assert told(height=2 * learned.height) == told(frames=2 * learned.frames) == ""
+    for changes in ({"frames": 4 * learned.frames + 1}, {"height": 3 * learned.height}, {"width": learned.width // 3}):
+        assert f"learned films of {learned.frames} frames of {learned.width}x{learned.height}" in told(**changes)
+    assert "take one out of a film" in told(frames=1)
+    assert told(frames=1, image="0" * 64) == "", "it is the picture that was given, and that is told elsewhere"
+    assert "is of anything" in told(prompt="zzz")

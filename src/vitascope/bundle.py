@@ -52,6 +52,9 @@ FILES = (CODEC, TEXT, NETWORK, TOKENIZER, RECIPE)
 LARGEST_TEXT = 50_000_000
 """Bytes of the longest recipe.json, tokenizer.json or hashes.json that is read."""
 
+FAR = 2
+"""How many times as many frames as were learned, or pixels, or how much fewer pixels, are worth a word."""
+
 
 @dataclass
 class System:
@@ -75,6 +78,26 @@ class System:
     def defaults_for(self, given: Given) -> dict[str, Any]:
         """What a Shot gets where it says nothing."""
         return self.recipe.video.model_dump() | self.recipe.defaults.model_dump()
+
+    def doubts(self, shot: Shot) -> list[str]:
+        """What is so far from what was learned that the film may be of little, a sentence each."""
+        learned, told = self.recipe.video, []
+        if shot.prompt.strip() and self.text.says_nothing(shot.prompt):
+            told.append(f"nothing in the prompt is known to {self.name}: the film is of anything")
+        frames, height, width = (
+            getattr(shot, name) or getattr(learned, name) for name in ("frames", "height", "width")
+        )
+        area = height * width / (learned.height * learned.width)
+        if frames == 1 < learned.frames and shot.image is None:
+            told.append(
+                f"{self.name} learned films, and a single picture of it comes out coarse; take one out of a film"
+            )
+        elif frames > FAR * learned.frames or not 1 / FAR <= area <= FAR:
+            told.append(
+                f"{self.name} learned films of {learned.frames} frames of {learned.width}x{learned.height}, and shows less of what "
+                "is asked for the further a film is from that"
+            )
+        return told
 
     @property
     def sizes(self) -> Sizes:

@@ -213,15 +213,11 @@ class Engine:
         return self.codec.latent_shape(frames, height, width, self.system.sizes.network.patch)
 
     def warnings(self, shot: Shot) -> list[str]:
-        """What the model will not heed of a shot's words, a sentence each."""
+        """What the model will not heed of a prepared shot, or has not learned, a sentence each."""
         alone = shot.image is not None and self.latent_shape(shot)[1] == 1
         told = [f"'{word}' is unknown to {self.system.name} and was ignored" for word in self.unknown_words(shot)]
-        if (
-            shot.prompt.strip()
-            and isinstance(self.system, bundle.System)
-            and self.system.text.says_nothing(shot.prompt)
-        ):
-            told.append(f"nothing in the prompt is known to {self.system.name}: the film is of anything")
+        if isinstance(self.system, bundle.System):
+            told += self.system.doubts(shot)
         if alone:
             told.append("a film of one frame that begins with a picture is that picture; ask for more frames")
         if shot.negative and not shot.scale.guided:
