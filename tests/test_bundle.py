@@ -383,3 +383,12 @@ def test_what_is_far_from_what_was_learned_is_told(system: System) -> None:
     assert "take one out of a film" in told(frames=1)
     assert told(frames=1, image="0" * 64) == "", "it is the picture that was given, and that is told elsewhere"
     assert "is of anything" in told(prompt="zzz")
+
+
+def test_frames_of_several_films_at_once_are_refused(system: System) -> None:
+    """They would be those of the first, in silence."""
+    engine = Engine(system)
+    latents = torch.zeros(2, system.codec.config.z, 1, 4, 4)
+    with pytest.raises(ValueError, match="the latent of one film, got 2"):
+        list(engine.frames(latents))
+    assert len(torch.cat(list(engine.frames(latents[:1])))) == 1

@@ -10,12 +10,10 @@ import torch
 
 from vitascope.bundle import LOCK, RECIPE, SHIPPED
 from vitascope.checkpoints.shelf import signed, weight_files
+from vitascope.data.folder import SUFFIXES
 from vitascope.errors import BadModel, nearest
 from vitascope.media.controls import PICTURES
 from vitascope.shipped import shipped
-
-FILMS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".apng"}
-"""How the names of films end, and of no weights."""
 
 ENTRIES = 1000
 """Files of a folder that are looked at to see whether there are weights."""
@@ -46,7 +44,7 @@ def located(name_or_path: str | Path | None) -> Path:
     folder of which nothing but its name and those in it need be read to see that no weights are there."""
     path = Path(name_or_path or "")
     if os.path.isfile(path):
-        if path.suffix.lower() in FILMS | PICTURES:
+        if path.suffix.lower() in (*SUFFIXES, *PICTURES):
             raise BadModel(
                 f"model {path}: this is a film or a picture and no file of weights; give a model's name, its folder or its file."
             )

@@ -16,9 +16,10 @@ import pytest
 from safetensors import SafetensorError
 
 import vitascope as package
+from vitascope import bundle as originals
 from vitascope import planning
 from vitascope.checkpoints import assembly
-from vitascope.cli import COMMANDS, bundle, plan
+from vitascope.cli import COMMANDS, bundle, bundles, plan
 from vitascope.cli.progress import Told, telling
 from vitascope.cli.stopping import Stopped
 from vitascope.errors import BadRun
@@ -264,6 +265,7 @@ def test_what_is_no_such_number_is_told_what_would_be(vitascope: Run, argv: list
 
 def test_what_commands_know_without_torch_is_what_is_so() -> None:
     assert plan.OFFLOADS == planning.OFFLOADS
+    assert (bundles.FILES, bundles.LOCK, bundles.HASHES) == (originals.FILES, originals.LOCK, originals.HASHES)
     assert set(plan.DTYPES) == set(assembly.DTYPES)
     assert bundle.WEIGHTS == kept.WEIGHTS
 

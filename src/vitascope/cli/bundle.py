@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from vitascope.cli.flags import BadCommand, Flag, Folder, Real, Text, Whole, real, whole, word
-from vitascope.errors import BadMedia, nearest
+from vitascope.cli.flags import Flag, Folder, Real, Text, Whole, among, real, whole, word
+from vitascope.errors import BadMedia
 
 WEIGHTS = ("average", "raw")  # as `training.kept` has them, without torch
 
@@ -65,11 +65,7 @@ def chosen_weights(text: str | None) -> Any:
     """Raises BadCommand when there are no such weights."""
     if text is None:
         return "average"
-    if text not in WEIGHTS:
-        close = nearest(text[:60], WEIGHTS)
-        hint = f"did you mean {close}?" if close else "choose one of the two."
-        raise BadCommand(f"--weights {text[:60]!r}: a run has its average and its raw weights; {hint}")
-    return text
+    return among("--weights", text, WEIGHTS, "a run has its average and its raw weights")
 
 
 def chosen_step(text: str | None) -> int | None:

@@ -79,7 +79,7 @@ class Bundle:
 
 
 _CLIP = ("width", "height", "frames", "fps")
-_LOCK, _HASHES = "run.lock", "hashes.json"  # as `bundle` has them, without torch
+LOCK, HASHES = "run.lock", "hashes.json"  # as `bundle` has them, without torch
 FILES = ("codec.safetensors", "clip.safetensors", "network.safetensors", "tokenizer.json", "recipe.json")
 """What determines the pixels, as `bundle` has it."""
 
@@ -110,7 +110,7 @@ def look(folder: Path, origin: str = "found") -> Bundle:
     Raises:
         BadModel: when it is no bundle, or one of its files is not what its name says.
     """
-    if (folder / _LOCK).exists() and not (folder / _HASHES).exists():
+    if (folder / LOCK).exists() and not (folder / HASHES).exists():
         raise BadModel(f"{folder}: this is the folder of a training run; its bundle is {folder / 'bundle'}.")
     try:
         recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
@@ -136,7 +136,7 @@ def fingerprint(folder: Path) -> str | None:
     A hash that was written beside them is believed, since nobody makes a film with files that it is not the hash of.
     """
     try:
-        written = json.loads((folder / _HASHES).read_text(encoding="utf-8"))
+        written = json.loads((folder / HASHES).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         written = {}
     found = []

@@ -114,6 +114,19 @@ def real(flag: str, text: str, fits: Callable[[float], bool], says: str) -> floa
     return number
 
 
+def among(flag: str, text: str, choices: Collection[str], says: str) -> str:
+    """One of the choices; `says`: why nothing else can be.
+
+    Raises:
+        BadCommand: when `text` is none of them.
+    """
+    if text not in choices:
+        guess = nearest(text[:60], choices)
+        hint = f"the nearest is {guess}" if guess else f"there are {', '.join(choices)}"
+        raise BadCommand(f"{flag} {text[:60]!r}: {says}; {hint}.")
+    return text
+
+
 def parse(command: type[T], argv: Sequence[str], name: str) -> T | None:
     """The `command` that `argv` says, or None where help was asked for (and printed).
 

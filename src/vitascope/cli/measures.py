@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitascope.cli.flags import BadCommand
+from vitascope.cli.flags import BadCommand, among
 from vitascope.errors import MISPRINT, BadMedia, nearest
 from vitascope.shipped import shipped
 from vitascope.shot import Shot
@@ -73,10 +73,7 @@ def chosen_curves(text: str | None) -> tuple[str, ...]:
     if not names:
         raise BadCommand(f"--curves {text[:60]!r}: there is no name in it; there are {', '.join(CURVES)}, and all.")
     for name in names:
-        if name not in (*CURVES, "all"):
-            guess = nearest(name[:60], (*CURVES, "all"))
-            hint = f"the nearest is {guess}" if guess else f"there are {', '.join(CURVES)}, and all"
-            raise BadCommand(f"--curves {name[:60]!r}: there is no such curve; {hint}.")
+        among("--curves", name, (*CURVES, "all"), "there is no such curve")
     return CURVES if "all" in names else tuple(name for name in CURVES if name in names)
 
 
@@ -92,11 +89,7 @@ def chosen_split(text: str | None) -> Any:
     """Raises BadCommand when there is no such split."""
     if text is None:
         return "withheld"
-    if text not in SPLITS:
-        guess = nearest(text[:60], SPLITS)
-        hint = f"the nearest is {guess}" if guess else "choose one of the two"
-        raise BadCommand(f"--split {text[:60]!r}: films are of withheld or of seen combinations; {hint}.")
-    return text
+    return among("--split", text, SPLITS, "films are of withheld or of seen combinations")
 
 
 def free_folder(out: Path, force: bool, curves: bool = False) -> Path:

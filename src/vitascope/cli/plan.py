@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole
+from vitascope.cli.flags import BadCommand, File, Flag, Real, Text, Whole, among
 from vitascope.cli.generate import PARTS, chosen_device, ensure_wan, parts
-from vitascope.errors import nearest
 from vitascope.shot import Shot
 
 if TYPE_CHECKING:
     from vitascope.planning import Plan, Sizes
 
 DTYPES = ("bfloat16", "float16", "float32")  # as `checkpoints.assembly` has them, without torch
+UNKNOWN = "there is no such choice"
 OFFLOADS = ("none", "component", "block", "disk")  # as `planning` has them
 
 
@@ -73,8 +73,9 @@ class Command:
 
 def run(command: Command) -> None:
     """Prints a line for each stage, then what was chosen and why."""
-    _choice("offload", command.offload, OFFLOADS)
-    _choice("dtype", command.dtype, DTYPES)
+    for flag, typed, choices in (("--offload", command.offload, OFFLOADS), ("--dtype", command.dtype, DTYPES)):
+        if typed is not None:
+            among(flag, typed, choices, UNKNOWN)
     device = chosen_device(command.device)
     said = {name: getattr(command, name) for name in ("frames", "height", "width", "steps", "solver", "guidance")}
     shot = Shot.model_validate({"prompt": "plan", **{name: value for name, value in said.items() if value is not None}})
@@ -131,7 +132,7 @@ def _system(command: Command) -> tuple[Sizes, dict[str, object], Path | None]:
     from vitascope.planning import SHAPE_NAMES, shape
 
     if command.shape is not None:
-        _choice("shape", command.shape, SHAPE_NAMES)
+        among("--shape", command.shape, SHAPE_NAMES, UNKNOWN)
         return shape(command.shape), run_with("t2v", small=True), None
     path = located(command.model)
     if path.is_file() or not (path / bundle.RECIPE).is_file():
@@ -145,13 +146,6 @@ def _system(command: Command) -> tuple[Sizes, dict[str, object], Path | None]:
     recipe, _ = bundle.described(folder)
     ensure_wan(command, recipe.name)
     return bundle.sizes(recipe, 2), recipe.video.model_dump() | recipe.defaults.model_dump(), folder / bundle.NETWORK
-
-
-def _choice(flag: str, value: str | None, known: tuple[str, ...]) -> None:
-    if value is not None and value not in known:
-        close = nearest(value[:60], known)
-        hint = f"the nearest is {close}" if close else f"there are {', '.join(known)}"
-        raise BadCommand(f"--{flag} {value[:60]!r}: there is no such choice; {hint}.")
 
 
 def show(plan: Plan) -> None:

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitascope.cli.flags import BadCommand, File, Flag, Folder, Text, Whole, whole
+from vitascope.cli.flags import BadCommand, File, Flag, Folder, Text, Whole, among, whole
 from vitascope.cli.progress import telling
-from vitascope.errors import nearest
 from vitascope.media import check_output, filmstrip, local_path, sheet, write
 
 if TYPE_CHECKING:
     from vitascope.storybook import Scene
 
 WORLDS = ("first", "whole")  # as `storybook.WORLDS` has them, without torch
+UNKNOWN = "there is no such thing in the storybook"
 PAGE = "vocabulary.md"
 FRAMES, HEIGHT, WIDTH = 33, 72, 120
 COLUMNS, STRIP = 4, 3
@@ -75,7 +75,7 @@ class Command:
 
 def run(command: Command) -> None:
     """Draws, and prints the path of the picture, of the folder or of the page."""
-    world = _among("--world", "whole" if command.world is None else command.world, WORLDS)
+    world = among("--world", "whole" if command.world is None else command.world, WORLDS, UNKNOWN)
     columns, strip = whole("--columns", command.columns, COLUMNS, 20), whole("--strip", command.strip, STRIP, 33)
     folder = _folder(command.output)
     clips = whole("--clips", command.clips, 24, MOST_SHOWN if folder is None else MOST_CLIPS)
@@ -99,7 +99,7 @@ def run(command: Command) -> None:
     if command.attribute is None:
         shown = [scene(seed, index, "any", world) for index in range(clips)]
     else:
-        attribute = _among("--attribute", command.attribute, tuple(KNOWN[world].values))
+        attribute = among("--attribute", command.attribute, tuple(KNOWN[world].values), UNKNOWN)
         shown = [made for _, made in tour(world, attribute, seed)]
     with telling() as told:
         _draw(path, shown, columns, strip, command.force, told)
@@ -307,12 +307,3 @@ def _page(folder: Path, way: _Way, force: bool) -> Path:
 
 def _row(cells: list[str], width: int) -> str:
     return "| " + " | ".join([*cells, *[""] * (width - len(cells))]) + " |"
-
-
-def _among(flag: str, text: str, values: tuple[str, ...]) -> str:
-    """Raises BadCommand when `text` is none of the values."""
-    if text not in values:
-        guess = nearest(text[:60], values)
-        hint = f"the nearest is {guess}" if guess else f"there are {', '.join(values)}"
-        raise BadCommand(f"{flag} {text[:60]!r}: there is no such thing in the storybook; {hint}.")
-    return text

@@ -2,7 +2,7 @@
 
 Flicker is told from change by coming back: the distance of a pixel from the median over five frames around it is 0 for
 whatever goes one way, as an edge that passes or a light that fades, and is the flicker itself where a value leaves and
-returns. It is measured where nothing but the subject can change, in films of scenes of one subject alone whose true films are at
+returns. It is measured where little but the subject changes, in films of scenes of one subject alone whose true films are at
 rest in most pixels; a disc around the tracked subject is left out.
 """
 
