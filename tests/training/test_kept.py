@@ -210,7 +210,7 @@ def test_the_command(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str
     before = bundle.digests(out)
     for flags, told in (
         (["--out", str(out)], "--force"),
-        (["--weights", "rw"], "did you mean raw"),
+        (["--weights", "rw"], "the nearest is raw"),
         (["--step", "0"], "above 0"),
         (["--step", "99"], "were not kept"),
         (["--strength", "0.5"], "began with no bundle"),
