@@ -53,6 +53,7 @@ SOLVER_NAMES: tuple[str, ...] = get_args(SolverName)
 LONGEST_PROMPT = 10_000  # characters: several times what any text encoder reads
 LARGEST_SEED = 2**63 - 1
 LARGEST_GUIDANCE = 100.0
+MOST_TAKES = 64
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _GUIDANCE = re.compile(

@@ -15,6 +15,7 @@ import torch
 
 from vitascope.cli.generate import ELSEWHERE, Command, default_output
 from vitascope.engine import Engine
+from vitascope.evaluation.probe import Probe, ProbeConfig
 from vitascope.media import Video, facts, record_of
 from vitascope.shot import SOLVER_NAMES, Shot
 
@@ -53,12 +54,73 @@ def test_a_drawn_seed_is_told_and_recorded(vitascope: Run, toy: Path) -> None:
         assert name == f"a-ball-{record_of(name)['shot']['seed']}.mp4"
 
 
+@pytest.fixture(scope="module")
+def judged(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy with a probe, of random weights too."""
+    folder = tmp_path_factory.mktemp("models") / "judged"
+    shutil.copytree(toy, folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        Probe(ProbeConfig(frames=5, height=32, width=48)).save(folder / "probe")
+    return folder
+
+
+def test_of_several_takes_the_film_is_that_of_the_best_seed(vitascope: Run, judged: Path) -> None:
+    asked = ("generate", PROMPT, "--model", judged, "--seed", "7")
+    told = vitascope(*asked, "--takes", "3")
+    assert told.code == 0
+    best = record_of(told.out.strip())["shot"]["seed"]
+    assert best in (7, 8, 9)
+    assert told.files == [told.out.strip()] == [f"a-red-ball-bounces-on-the-{best}.mp4"]
+    note = next(line["note"] for line in told.json if "note" in line)
+    assert note.startswith(f"seed {best}: the probe reads ")
+    tried = [line for line in told.json if line.get("doing") == "trying takes"]
+    assert (tried[0]["step"], tried[-1]["step"], tried[-1]["of"]) == (0, 3, 3)
+    vitascope("generate", PROMPT, "--model", judged, "--seed", str(best), "--output", "alone.mp4")
+    assert digest("alone.mp4") == digest(told.out.strip())
+    assert vitascope(*asked, "--takes", "3", "--output", "named.mp4").out == "named.mp4\n"
+    assert digest("named.mp4") == digest("alone.mp4")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--takes", "0"], "--takes '0': it is a whole number from 1 to 64; 4 would do."),
+        (["--takes", "many"], "--takes 'many': it is"),
+        (
+            ["--takes", "2", "--frames", "9"],
+            "takes: the probe that chooses among them reads 5 frames of 48x32, and this film has 9",
+        ),
+    ],
+)
+def test_takes_that_cannot_be_chosen_are_refused(vitascope: Run, judged: Path, flags: list[str], says: str) -> None:
+    told = vitascope("generate", PROMPT, "--model", judged, *flags)
+    assert (told.code, told.files) == (2, [])
+    assert told.err[-1].startswith(says)
+
+
+def test_takes_are_refused_before_any_weights_are_read(
+    vitascope: Run, toy: Path, judged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "load", lambda *_, **__: pytest.fail("weights were read"))
+    told = vitascope("generate", PROMPT, "--model", toy, "--takes", "4")
+    assert (told.code, told.files) == (2, [])
+    assert "takes: a probe that says what films show chooses among them, and toy has none beside it" in told.err[-1]
+    told = vitascope("generate", "sports", "--model", judged, "--takes", "4")
+    assert (told.code, told.files) == (2, [])
+    assert "nothing in this prompt is among what the probe knows" in told.err[-1]
+    Path("a-red-ball-bounces-on-the-9.mp4").write_bytes(b"mine")
+    told = vitascope("generate", PROMPT, "--model", judged, "--takes", "4", "--seed", "7")
+    assert told.code == 2
+    assert "a-red-ball-bounces-on-the-9.mp4" in told.err[-1]
+
+
 def test_every_field_of_a_shot_is_a_flag() -> None:
     flags = {ELSEWHERE.get(name, name) for name in Shot.model_fields}
     assert flags <= set(Command.__dataclass_fields__)
     assert set(Command.__dataclass_fields__) - flags == {
         "model", "output", "from_", "device", "force", "vae", "text_encoder", "tokenizer", "image_encoder", "dtype", "offload",
-        "tile",
+        "tile", "takes",
     }  # fmt: skip
 
 

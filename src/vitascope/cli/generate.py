@@ -20,10 +20,11 @@ from vitascope.errors import BadMedia, BadShot
 from vitascope.media import check_output, picture, record_of, write
 from vitascope.media.controls import control, control_length, control_mask
 from vitascope.shipped import shipped
-from vitascope.shot import Given, Shot
+from vitascope.shot import MOST_TAKES, Given, Shot
 
 if TYPE_CHECKING:
     from vitascope.engine import Engine
+    from vitascope.evaluation.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Command:
     vitascope generate "a white boat moves left on the sea" --seed 7 --guidance "7 > 2" --output boat.webm
 
     vitascope generate --from boat.webm --steps 60 --output finer.mp4
+
+    vitascope generate "a fox trots across fresh snow" --takes 4
 
     vitascope generate "it turns to the left" --image boat.webm
 
@@ -63,6 +66,8 @@ class Command:
     """How far the steps lean towards noise."""
     seed: Whole = None
     """The same seed gives the same film; drawn, and told by the file's name, if not given or -1."""
+    takes: Whole = None
+    """How many seeds, from this one on, are tried in short drafts; the film is of the one that shows most of what was asked."""
     image: File = None
     """A picture that it begins with, or a film whose last frame it goes on from; cut to the film's size."""
     last_image: File = None
@@ -146,9 +151,14 @@ def run(command: Command) -> None:
     device = chosen_device(command.device)
     path = Path(command.output) if command.output is not None else default_output(shot)
     fits(path, shot, command.force)
+    count = whole(
+        "--takes", command.takes, 1, MOST_TAKES, says=f"it is a whole number from 1 to {MOST_TAKES}; 4 would do"
+    )
+    probe = None if command.takes is None else judging(command, model, shot, count)
     given, added = asked_to_heed(command, shot), loras(command)
     from vitascope.checkpoints.attaching import read_loras
     from vitascope.engine import Engine
+    from vitascope.takes import takes
 
     read_loras(added)  # here for what it refuses
     with telling() as told:
@@ -170,11 +180,31 @@ def run(command: Command) -> None:
         full = engine.prepare(shot, given)
         fits(path, full, command.force, engine.fps)
         full, given = engine.begun(full, followed(command, full, given))
+        if probe is not None:
+            best, *_ = takes(engine, full, count, probe, given, told.step)
+            told.note(str(best))
+            full = full.model_copy(update={"seed": best.seed})
+            path = Path(command.output) if command.output is not None else default_output(full)
         chunks, fps, made = engine.film(full, told.step, given)
         for sentence in [*engine.notices, *engine.warnings(full), *_differences(record, made, command.from_)]:
             told.warn(sentence)
         write(path, chunks, fps, made, replace=command.force)
     print(path)
+
+
+def judging(command: Command, model: str | None, shot: Shot, count: int) -> Probe:
+    """Who chooses among so many takes of a shot. Raises BadModel or BadShot where nobody can, BadMedia where a film of one of them
+    cannot be written."""
+    from vitascope.finding import located
+    from vitascope.takes import judge, seeds, wanted
+
+    folder = located(model)
+    probe = judge(folder, folder.name)
+    wanted(shot, probe)
+    if command.output is None:
+        for seed in seeds(shot.seed or 0, count):
+            fits(default_output(shot.model_copy(update={"seed": seed})), shot, command.force)
+    return probe
 
 
 def asked_to_heed(command: Command, shot: Shot) -> Given:

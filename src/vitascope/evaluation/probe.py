@@ -128,24 +128,27 @@ class Probe(nn.Module):
         return self.joined(torch.cat([stream.told for stream in seen], 1)), seen
 
     @torch.no_grad()
-    def read(self, films: Tensor, rows: int = 16) -> list[dict[str, str]]:
-        """What each film, uint8 [b t h w c], shows: a value for each attribute.
+    def told(self, films: Tensor) -> dict[str, Tensor]:
+        """How likely each value of each attribute is in films, uint8 [b t h w c]: logarithms [b n], up to a number of each film.
 
         Its mirror image is looked at too, and what is seen there, with left and right exchanged, counts as much. So a film and
         its mirror image are read alike, and the probe errs less often than by one look.
         """
         self.eval()
-        device = next(self.parameters()).device
+        video = to_pixels(films.to(next(self.parameters()).device))
+        seen, turned = self(video), self(video.flip(4))
+        found = {}
+        for name, values in self.config.attributes.items():
+            places = {value: place for place, value in enumerate(values)}
+            back = [places.get(MIRRORED.get(value, value), place) for value, place in places.items()]
+            found[name] = seen[name].log_softmax(1) + turned[name].log_softmax(1)[:, back]
+        return found
+
+    def read(self, films: Tensor, rows: int = 16) -> list[dict[str, str]]:
+        """What each film, uint8 [b t h w c], shows: a value for each attribute."""
         found: list[dict[str, str]] = []
         for chunk in films.split(rows):
-            video = to_pixels(chunk.to(device))
-            seen, turned = self(video), self(video.flip(4))
-            best = {}
-            for name, values in self.config.attributes.items():
-                places = {value: place for place, value in enumerate(values)}
-                back = [places.get(MIRRORED.get(value, value), place) for value, place in places.items()]
-                told = seen[name].log_softmax(1) + turned[name].log_softmax(1)[:, back]
-                best[name] = told.argmax(1).tolist()
+            best = {name: told.argmax(1).tolist() for name, told in self.told(chunk).items()}
             found += [{n: str(v[best[n][i]]) for n, v in self.config.attributes.items()} for i in range(len(chunk))]
         return found
 
