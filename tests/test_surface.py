@@ -77,7 +77,8 @@ SHOT = {
 FLAGS = {
     "negative": "TEXT", "frames": "INT", "height": "INT", "width": "INT", "fps": "NUMBER", "steps": "INT",
     "solver": "TEXT", "guidance": "TEXT", "shift": "NUMBER", "seed": "INT", "takes": "INT",
-    "image": "FILE", "last-image": "FILE", "video": "FILE", "mask": "FILE", "reference": "FILE", "control": "NUMBER", "lora": "TEXT", "as": "PROGRAM",
+    "image": "FILE", "last-image": "FILE", "video": "FILE", "mask": "FILE",
+    "reference": "FILE", "control": "NUMBER", "lora": "TEXT", "as": "PROGRAM",
     "unconditional": "", "model": "TEXT", "vae": "FILE", "text-encoder": "FILE", "tokenizer": "FILE", "image-encoder": "FILE",
     "dtype": "TEXT", "offload": "TEXT", "tile": "INT",
     "output": "FILE", "from": "FILE", "device": "TEXT", "force": "",

@@ -12,7 +12,7 @@ from torch import Tensor
 from vitascope import bundle
 from vitascope.engine import Engine
 from vitascope.errors import BadModel, BadShot
-from vitascope.evaluation.probe import Probe, ProbeConfig
+from vitascope.evaluation.probe import ABOUT, Probe, ProbeConfig, Schooling
 from vitascope.pixels import to_bytes
 from vitascope.recipe import Recipe
 from vitascope.shot import LARGEST_SEED, Given, Shot
@@ -86,12 +86,52 @@ def test_takes_begin_with_the_picture_that_is_given(engine: Engine, probe: Probe
 
 def test_a_take_says_what_was_read_and_what_was_not() -> None:
     take = Take(7, {"subject": "fox", "action": "walks"}, {"subject": "dog", "action": "walks"}, -0.7)
-    assert str(take) == "seed 7: the probe reads action walks, but subject dog for fox"
+    assert str(take) == "seed 7: the probe reads action walks, but subject dog instead of fox"
     assert str(replace(take, read=take.asked)) == "seed 7: the probe reads subject fox, action walks"
     assert (
         str(replace(take, asked={"subject": "fox"}))
-        == "seed 7: the probe reads nothing as asked, but subject dog for fox"
+        == "seed 7: the probe reads nothing as asked, but subject dog instead of fox"
     )
+
+
+def test_what_a_probe_often_misreads_counts_for_less(engine: Engine, probe: Probe) -> None:
+    class Torn(Bright):
+        """Sees the subject in one film, and the light in the other."""
+
+        def told(self, films: Tensor) -> dict[str, Tensor]:
+            found = {name: torch.zeros(len(films), len(values)) for name, values in self.config.attributes.items()}
+            for name, value in (("subject", "ball"), ("light", "night")):
+                at = list(self.config.attributes[name]).index(value)
+                found[name][:, at] = torch.tensor([30.0, -30.0] if name == "subject" else [-30.0, 30.0])
+            return found
+
+    shot = engine.prepare(Shot(prompt="a ball at night", seed=4, steps=2))
+    best = {}
+    for surer in ("subject", "light"):
+        torn = Torn(probe.config)
+        accuracy = {name: 0.98 if name == surer else 0.6 for name in probe.config.attributes}
+        torn.schooling = Schooling(seed=1, steps=1, batch=1, held_out=1, accuracy=accuracy, degraded=accuracy)
+        best[surer] = takes(engine, shot, 2, torn)
+        assert all(-10 < take.likely < 0 for take in best[surer])  # no single attribute outweighs all others
+    assert {surer: found[0].seed for surer, found in best.items()} == {"subject": 4, "light": 5}
+
+
+def test_a_picture_that_the_shot_names_must_be_there(engine: Engine, probe: Probe) -> None:
+    picture = torch.zeros(engine.recipe.video.height, engine.recipe.video.width, 3, dtype=torch.uint8)
+    shot, _ = engine.begun(engine.prepare(Shot(prompt="a ball at night", seed=1, steps=2)), Given(image=picture))
+    with pytest.raises(BadShot, match="which its record knows only by its hash"):
+        takes(engine, shot, 2, probe)
+    with pytest.raises(ValueError, match=r"expected the result of Engine\.prepare and Engine\.begun"):
+        takes(engine, shot.model_copy(update={"image": None}), 2, probe, Given(image=picture))
+
+
+def test_memory_that_ends_is_told(engine: Engine, probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Engine, "sample", full)
+    with pytest.raises(MemoryError, match="ask for fewer takes"):
+        takes(engine, engine.prepare(Shot(prompt="a ball", seed=1)), 4, probe)
 
 
 def test_seeds_go_on_from_zero_after_the_largest() -> None:
@@ -102,17 +142,14 @@ def test_seeds_go_on_from_zero_after_the_largest() -> None:
 @pytest.mark.parametrize(
     ("asked", "count", "said"),
     [
-        (
-            {"prompt": "a lonely lighthouse"},
-            4,
-            "takes: the one is kept that shows most of what the prompt asks for, and nothing",
-        ),
-        ({"unconditional": True}, 4, "takes: the one is kept"),
-        ({"prompt": "a ball", "frames": 9}, 4, "takes: the probe that chooses among them reads 5 frames"),
-        ({"prompt": "a ball"}, 0, "takes 0: it is a whole number from 1 to 64; 4 is usual."),
+        ({"prompt": "a lonely lighthouse"}, 4, "takes: the one is kept that shows most of what the prompt asks for, and nothing"),
+        ({"unconditional": True}, 4, "takes: the one is kept that shows most of what the prompt asks for, and a film without"),
+        ({"prompt": "a ball", "frames": 9}, 4, "takes: the probe that chooses among them reads 5 frames of 64x32, and this film has "
+         "frames 9;"),
+        ({"prompt": "a ball"}, 1, "takes 1: it is a whole number from 2 to 64; 4 would do."),
         ({"prompt": "a ball"}, 65, "takes 65: it is"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_chosen_is_told_before_any_draft(
     engine: Engine, probe: Probe, asked: dict[str, object], count: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,3 +174,7 @@ def test_the_judge_is_the_probe_in_the_bundle(engine: Engine, tmp_path: Path) ->
     made.save(tmp_path / "probe")
     found = judge(tmp_path, "bundle").state_dict()
     assert all(torch.equal(found[name], value) for name, value in made.state_dict().items())
+    about = tmp_path / "probe" / ABOUT
+    about.write_text(about.read_text().replace('"world": "', '"world": "other '))
+    with pytest.raises(BadModel, match="tells of no probe"):
+        judge(tmp_path, "bundle")

@@ -195,6 +195,11 @@ class Engine:
                 f"control {full.control:g}: {self.system.name} follows no film, so there is nothing to follow more or less; "
                 "leave --control out, or take a VACE model."
             )
+        if full.fps is not None and full.fps < self.fps:
+            raise BadShot(
+                f"fps {full.fps:g}: this model's films have {self.fps:g} frames a second, and frames can be added between them "
+                f"but not taken away; ask for {self.fps:g} or more."
+            )
         self.latent_shape(full)
         begins, tile = given is not None and given.image is not None, self.codec.tile
         need, free = self._memory(full, begins, 1, tile), free_memory(self.device)
@@ -335,8 +340,8 @@ class Engine:
         """The film of a prepared shot, made as its frames are asked for; `watch` hears of each step and of each chunk.
 
         given: what the shot names by hashes, at the film's size (`Engine.begun`). More frames a second than the model makes are
-        interpolated, and the record says so. Raises BadShot when fewer are asked for, FloatingPointError when the walk leaves
-        the numbers, MemoryError when the device's memory ends.
+        interpolated, and the record says so. Raises FloatingPointError when the walk leaves the numbers, MemoryError when the
+        device's memory ends.
         """
         given = given or Given()
         if self.begun(shot, given)[0] != shot:
@@ -344,11 +349,6 @@ class Engine:
                 "film: got something given that the shot does not name; expected the result of Engine.begun"
             )
         fps, record = float(shot.fps or self.fps), self.record(shot)
-        if fps < self.fps:
-            raise BadShot(
-                f"fps {fps:g}: this model's films have {self.fps:g} frames a second, and frames can be added between them "
-                f"but not taken away; ask for {self.fps:g} or more."
-            )
         chunks = self._walked(shot, watch or (lambda *_: None), given)
         if fps == self.fps:
             return Film(chunks, fps, record)

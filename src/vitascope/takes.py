@@ -6,9 +6,13 @@ Nothing of a film is changed by it. What is chosen is a seed, and the film is th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from vitascope.engine import Engine
 from vitascope.errors import BadModel, BadShot
@@ -24,6 +28,10 @@ RESTLESS = ("ddpm", "dpmpp_2m_sde", "euler_maruyama")
 """Solvers that add noise at every step, so that in few steps they go elsewhere: their drafts have all the steps."""
 
 
+SURE = 0.99
+"""No probe is surer than this of any attribute, so that one that it misreads cannot outweigh all others."""
+
+
 @dataclass(frozen=True)
 class Take:
     """A draft's seed, and what was read in it."""
@@ -34,11 +42,13 @@ class Take:
     read: Mapping[str, str]
     """What the probe reads of those attributes."""
     likely: float
-    """The mean logarithm of how likely each of what was asked for is to the probe; 0 at best."""
+    """The mean logarithm of how likely each of what was asked for is, by the probe and by how often that errs; 0 at best."""
 
     def __str__(self) -> str:
         seen = ", ".join(f"{name} {value}" for name, value in self.asked.items() if self.read[name] == value)
-        other = ", ".join(f"{name} {self.read[name]} for {v}" for name, v in self.asked.items() if self.read[name] != v)
+        other = ", ".join(
+            f"{name} {self.read[name]} instead of {v}" for name, v in self.asked.items() if self.read[name] != v
+        )
         return f"seed {self.seed}: the probe reads {seen or 'nothing as asked'}" + (f", but {other}" if other else "")
 
 
@@ -54,9 +64,23 @@ def judge(folder: Path, name: str) -> Probe:
 
 
 def wanted(shot: Shot, probe: Probe) -> dict[str, str]:
-    """What a shot's prompt asks for, of what a probe reads. Raises BadShot where that is nothing."""
-    found = {} if shot.unconditional else asked(shot.prompt, probe.config.world)
-    found = {name: value for name, value in found.items() if value in probe.config.attributes.get(name, ())}
+    """What a shot's prompt asks for, of what a probe reads. Raises BadShot where that is nothing, or where the probe reads no
+    films of the shot's size, as far as that is said."""
+    if shot.unconditional:
+        raise BadShot(
+            "takes: the one is kept that shows most of what the prompt asks for, and a film without a prompt asks for nothing; "
+            "give a prompt, or make one film."
+        )
+    sees = probe.config
+    size = {"frames": sees.frames, "height": sees.height, "width": sees.width}
+    other = [f"{name} {said}" for name, own in size.items() if (said := getattr(shot, name)) not in (None, own)]
+    if other:
+        raise BadShot(
+            f"takes: the probe that chooses among them reads {sees.frames} frames of {sees.width}x{sees.height}, and this film "
+            f"has {', '.join(other)}; leave that out, or make one film."
+        )
+    found = asked(shot.prompt, sees.world)
+    found = {name: value for name, value in found.items() if value in sees.attributes.get(name, ())}
     if not found:
         raise BadShot(
             "takes: the one is kept that shows most of what the prompt asks for, and nothing in this prompt is among what the "
@@ -81,41 +105,55 @@ def takes(
 ) -> list[Take]:
     """`count` takes of a prepared shot, of its seed and those after it: the best first, and of equals the earlier.
 
-    given: what the shot names by hashes (`Engine.begun`); `draft` is given each draft. Raises BadShot where nothing of the prompt
-    is understood, where the probe reads no films of this size, and for a count below 1 or above `MOST_TAKES`.
+    given: what the shot names by hashes (`Engine.begun`); `draft` is given each draft.
+
+    Raises:
+        BadShot: where nothing of the prompt is understood, where the probe reads no films of this size, and for a count that is
+            not from 2 to `MOST_TAKES`.
+        FloatingPointError: when a draft's walk leaves the numbers.
+        MemoryError: when the device's memory ends.
     """
-    if not 1 <= count <= MOST_TAKES:
-        raise BadShot(f"takes {count}: it is a whole number from 1 to {MOST_TAKES}; 4 is usual.")
-    wants, sees = wanted(shot, probe), probe.config
-    if (shot.frames, shot.height, shot.width) != (sees.frames, sees.height, sees.width):
-        raise BadShot(
-            f"takes: the probe that chooses among them reads {sees.frames} frames of {sees.width}x{sees.height}, and this film "
-            f"has {shot.frames} of {shot.width}x{shot.height}; leave the size as it is, or make one film."
-        )
-    if shot.seed is None or shot.steps is None:
-        raise ValueError("takes: got a shot that is not prepared; expected the result of Engine.prepare")
+    if not 2 <= count <= MOST_TAKES:
+        raise BadShot(f"takes {count}: it is a whole number from 2 to {MOST_TAKES}; 4 would do.")
+    given = given or Given()
+    wants = wanted(shot, probe)
+    if shot.seed is None or shot.steps is None or engine.begun(shot, given)[0] != shot:
+        raise ValueError("takes: expected the result of Engine.prepare and Engine.begun, got another shot")
     steps = shot.steps if shot.solver in RESTLESS else min(DRAFT, shot.steps)
     drafts = [shot.model_copy(update={"seed": seed, "steps": steps}) for seed in seeds(shot.seed, count)]
-    first = engine.guides(shot, given).first if given else None
+    first = engine.guides(shot, given).first
     if first is not None:
         first = first.expand(count, *first.shape[1:])
-    probe = probe.to(engine.device)
-    found: list[Take] = []
 
     def tell(_: str, done: int, of: int) -> None:
         if watch:
             watch("trying takes", done, of)
 
     tell("", 0, count)
-    for part, films in generated(engine, drafts, tell, first):
-        told = probe.told(films)
-        for row, one in enumerate(part):
+    found: list[Take] = []
+    probe = probe.to(engine.device)
+    try:
+        for part, films in generated(engine, drafts, tell, first):
             if draft:
-                draft(one, films[row])
-            read, chances = {}, []
-            for name, value in wants.items():
-                values, likely = list(sees.attributes[name]), told[name][row].log_softmax(0)
-                read[name] = values[int(likely.argmax())]
-                chances.append(float(likely[values.index(value)]))
-            found.append(Take(one.seed or 0, wants, read, sum(chances) / len(chances)))
+                for one, film in zip(part, films):
+                    draft(one, film)
+            found += _read(part, films, wants, probe)
+    except torch.OutOfMemoryError as error:
+        raise MemoryError("the device's memory ran out; ask for fewer takes, or make one film") from error
     return sorted(found, key=lambda take: -take.likely)
+
+
+def _read(shots: Sequence[Shot], films: Tensor, wants: Mapping[str, str], probe: Probe) -> list[Take]:
+    """What the probe reads in the films of these shots, uint8 [b t h w c]."""
+    accuracy = probe.schooling.accuracy if probe.schooling else {}
+    told = probe.told(films)
+    found = []
+    for row, shot in enumerate(shots):
+        read, likely = {}, []
+        for name, value in wants.items():
+            values, sure = list(probe.config.attributes[name]), min(SURE, accuracy.get(name, SURE))
+            chances = told[name][row].softmax(0)
+            read[name] = values[int(chances.argmax())]
+            likely.append(math.log(sure * float(chances[values.index(value)]) + (1 - sure) / len(values)))
+        found.append(Take(shot.seed or 0, wants, read, sum(likely) / len(likely)))
+    return found

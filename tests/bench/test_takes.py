@@ -12,6 +12,7 @@ from vitascope.bench import takes
 from vitascope.bench.takes import ensure_another, shares
 from vitascope.errors import BadModel
 from vitascope.evaluation.probe import Probe, ProbeConfig
+from vitascope.evaluation.scenes import scenes
 from vitascope.finding import find
 from vitascope.media.pictures import picture as read
 
@@ -66,15 +67,31 @@ def test_what_cannot_be_is_told_in_a_sentence(
 def test_the_table_and_the_sheet_are_of_the_first_take_and_the_chosen_one(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    films: list[torch.Tensor] = []
+    labels = scenes(1, world="whole")[0].shows()
+
+    def likes_the_last(self: Probe, made: torch.Tensor) -> dict[str, torch.Tensor]:
+        films.extend(made)
+        told = {name: torch.zeros(len(made), len(values)) for name, values in self.config.attributes.items()}
+        for name, value in labels.items():
+            told[name][-1, list(self.config.attributes[name]).index(value)] = 9.0
+        return told
+
+    def knows_the_last(self: Probe, made: torch.Tensor) -> list[dict[str, str]]:
+        wrong = {name: next(v for v in self.config.attributes[name] if v != value) for name, value in labels.items()}
+        return [labels if torch.equal(film, films[-1]) else wrong for film in made]
+
     monkeypatch.setattr("vitascope.takes.DRAFT", 1)
+    monkeypatch.setattr(Probe, "told", likes_the_last)
+    monkeypatch.setattr(Probe, "read", knows_the_last)
     referee, picture = stranger(tmp_path / "referee", Probe.load(own)), tmp_path / "sheet.png"
-    monkeypatch.setattr(
-        sys, "argv", ["takes", "--probe", str(referee), "--films", "1", "--takes", "2", "--sheet", str(picture)]
-    )
+    flags = ["takes", "--probe", str(referee), "--films", "1", "--takes", "2", "--sheet", str(picture)]
+    monkeypatch.setattr(sys, "argv", flags)
     takes.main()
     told = capsys.readouterr().out
-    assert "of 1 withheld prompts" in told
     rows = {line.split()[1]: line.split()[3:6:2] for line in told.splitlines() if line.startswith("\u2502")}
-    assert {share for pair in rows.values() for share in pair} >= {"0.0%"}
-    assert list(rows)[-1] == "mean"
-    assert read(picture).shape[1] > 2 * takes.STRIP * 160
+    assert rows == {name: ["0.0%", "100.0%"] for name in (*labels, "mean")}
+    shown = read(picture)
+    assert shown.shape[1] > 2 * takes.STRIP * 160
+    assert len(films) == 2
+    assert not torch.equal(shown[:, : shown.shape[1] // 2], shown[:, shown.shape[1] // 2 :])

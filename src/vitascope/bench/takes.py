@@ -55,9 +55,9 @@ def ensure_another(chooser: Probe, referee: Probe) -> None:
 
 def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
     """The table, and the sheet: of each prompt the first take and the chosen one."""
-    if asked.films < 1 or not 1 <= asked.takes <= MOST_TAKES:
+    if asked.films < 1 or not 2 <= asked.takes <= MOST_TAKES:
         raise BadShot(
-            f"--films {asked.films} --takes {asked.takes}: there is at least 1 film, and from 1 to {MOST_TAKES} takes of it."
+            f"--films {asked.films} --takes {asked.takes}: there is at least 1 film, and from 2 to {MOST_TAKES} takes of it."
         )
     engine = Engine.load(find(asked.model))
     assert engine.folder is not None, "a model that was found lies in a folder"

@@ -57,6 +57,7 @@ class ProbeConfig:
             raise ValueError(f"expected three widths a stream, the last divisible by {self.maps} maps, got {widths}")
         if min(self.height, self.width) < 8:
             raise ValueError(f"expected sides of at least 8 pixels, got {self.height}x{self.width}")
+        world_of(self.world)
         if not self.attributes or not all(self.attributes.values()):
             raise ValueError(f"expected attributes with their values, got {self.attributes}")
 
