@@ -18,6 +18,7 @@ from vitascope.bench import machines
 from vitascope.cli import COMMANDS
 from vitascope.cli.flags import BadCommand, parse
 from vitascope.cli.generate import asked
+from vitascope.evaluation.probe import Probe, ProbeConfig
 from vitascope.physics import Linear
 from vitascope.physics.exact import Gaussian
 from vitascope.physics.solvers import ORDER, WEAK
@@ -121,9 +122,11 @@ def test_commands_that_are_wrong_would_be_seen(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def small() -> Engine:
-    """The model of the recipe `tiny` as it is before training: every part, and films of blots."""
-    return Engine(fresh(complete(Recipe.read("tiny"))).settle(autocast=False))
+def small(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """The model of the recipe `tiny` as it is before training: every part, and films of blots, with a probe that knows nothing."""
+    folder, system = tmp_path_factory.mktemp("small"), fresh(complete(Recipe.read("tiny")))
+    Probe(ProbeConfig.of(system.recipe.video, system.recipe.world)).save(folder / "probe")
+    return Engine(system.settle(autocast=False), folder)
 
 
 Ran = dict[str, Any]

@@ -151,9 +151,7 @@ def run(command: Command) -> None:
     device = chosen_device(command.device)
     path = Path(command.output) if command.output is not None else default_output(shot)
     fits(path, shot, command.force)
-    count = whole(
-        "--takes", command.takes, 1, MOST_TAKES, says=f"it is a whole number from 1 to {MOST_TAKES}; 4 would do"
-    )
+    count = whole("--takes", command.takes, 4, MOST_TAKES, 2)
     probe = None if command.takes is None else judging(command, model, shot, count)
     given, added = asked_to_heed(command, shot), loras(command)
     from vitascope.checkpoints.attaching import read_loras
