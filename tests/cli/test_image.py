@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from vitascope.engine import hashed
-from vitascope.media import Video, fitted, picture, record_of
+from vitascope.errors import BadMedia
+from vitascope.media import Video, fitted, is_complete, picture, record_of
 
 Run = Callable[..., Any]
 PROMPT = "a red ball bounces on the sea"
@@ -117,6 +118,23 @@ def test_a_photograph_of_any_size_is_read_whatever_its_name(tmp_path: Path, name
     seen = picture(tmp_path / name)
     assert seen.shape == (240, 320, 3)
     assert float(seen[:, :150].float().mean()) < 80 < 180 < float(seen[:, 170:].float().mean())
+
+
+@pytest.mark.parametrize("thumbnail", [False, True])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
+def test_a_photograph_that_is_cut_off_is_refused(tmp_path: Path, share: float, thumbnail: bool) -> None:
+    data = jpeg(tmp_path, 320, 240)
+    if thumbnail:  # it ends with the mark that the picture ends with
+        small = jpeg(tmp_path)
+        data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small + data[2:]
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(data + b"\0\0")  # some writers leave a little behind the end
+    assert picture(photo).shape == (240, 320, 3)
+    assert is_complete(photo)
+    photo.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(BadMedia, match="it ends too early"):
+        picture(photo)
+    assert is_complete(photo) is False
 
 
 @pytest.mark.parametrize(("codec", "kind"), [("bmp", "bgr24"), ("tiff", "rgb24"), ("png", "rgb24"), ("apng", "rgb24")])

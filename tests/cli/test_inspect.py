@@ -226,6 +226,15 @@ def test_a_sheet_shows_each_prompt_with_as_many_seeds_as_are_asked_for(vitascope
     ]
 
 
+def test_films_of_a_sheet_share_what_its_flags_say(vitascope: Run, toy: Path) -> None:
+    Path("p.txt").write_text("a red ball\nthe sea\n", encoding="utf-8")
+    said = {"negative": "a boat", "frames": 9, "height": 16, "width": 64, "steps": 1, "shift": 2.0}
+    flags = [word for name, value in said.items() for word in (f"--{name}", str(value))]
+    assert vitascope("sheet", "p.txt", "--model", toy, *flags, "--strip", "1").code == 0
+    for record in record_of("p.png")["sheet"]:
+        assert {name: record["shot"][name] for name in said} == said
+
+
 @pytest.mark.parametrize(
     ("content", "flags", "says"),
     [
@@ -239,6 +248,7 @@ def test_a_sheet_shows_each_prompt_with_as_many_seeds_as_are_asked_for(vitascope
         (b"a ball\n", ["--seeds", "0"], "--seeds '0': it is a whole number from 1 to 1000"),
         (b"a ball\n" * 300, ["--seeds", "4"], "300 prompts with 4 seeds each are 1,200 films"),
         (b"a ball\n", ["--steps", "0"], "steps 0"),
+        (b"a ball\n", ["--frames", "8"], "8 frames: this codec takes 1 + 4k frames"),
         (b"a ball\n" + b"x" * 20_000, [], "20,000 characters"),
     ],
 )

@@ -39,6 +39,14 @@ class Command:
     """How many films side by side; 3 if not given."""
     strip: Whole = None
     """How many frames of each film, from its first to its last; 4 if not given."""
+    negative: Text = None
+    """What none of them should show."""
+    frames: Whole = None
+    """How many frames each film has; as the model prefers if not given, here and below."""
+    height: Whole = None
+    """Height in pixels."""
+    width: Whole = None
+    """Width in pixels."""
     steps: Whole = None
     """How many steps the solver takes."""
     solver: Text = None
@@ -88,7 +96,7 @@ def frames_of(engine: Any, full: Shot) -> tuple[Any, dict[str, Any]]:
 
 def asked(command: Command, prompt: str, seed: int) -> Shot:
     """The shot of one line. Raises BadShot when it cannot be made."""
-    names = ("steps", "solver", "guidance", "shift")
+    names = ("negative", "frames", "height", "width", "steps", "solver", "guidance", "shift")
     said = {name: value for name in names if (value := getattr(command, name)) is not None}
     return Shot.model_validate({"prompt": prompt, "seed": seed, **said})
 

@@ -29,6 +29,8 @@ ENDS: dict[str, Callable[[bytes], bool]] = {
     # A mark so short is found at the end alone, behind which some writers leave a little that is nobody's.
     "gif": lambda data: data.rstrip(b"\0 \t\r\n").endswith(b";"),
     "apng": lambda data: b"IEND\xaeB`\x82" in data,
+    # In what lies between them no such two bytes occur (ITU-T T.81, B.1.1.5); a thumbnail has both, before the picture begins.
+    "jpeg_pipe": lambda data: data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda"),
 }
 """Formats that say nothing of their length, but end in a mark of their own: whether it is there."""
 
@@ -126,12 +128,12 @@ def _whole(path: Name, container: av.container.InputContainer, stream: Any, reac
     The one place where this is decided, whoever reads: frames or packets, into memory or into windows.
     """
     kind = container.format.name
+    if kind in ENDS:
+        return reach.frames > 0 and ENDS[kind](Path(path).read_bytes())
     if kind.endswith("_pipe"):
-        return None  # a picture promises no other
+        return None  # whoever unpacks it sees that it is cut
     if not reach.frames:
         return False
-    if kind in ENDS:
-        return ENDS[kind](Path(path).read_bytes())
     counted, lasts = _counted(container, stream), promised(container, stream)
     if counted is not None and reach.frames >= counted:
         return (
