@@ -1,4 +1,4 @@
-"""Several takes: the best is the one that the probe reads most in, and nothing but its seed goes into the film."""
+"""Several takes: the best is the one that the probe reads most in, and it is the film of its seed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from vitascope import bundle
 from vitascope.engine import Engine
 from vitascope.errors import BadModel, BadShot
 from vitascope.evaluation.probe import ABOUT, Probe, ProbeConfig, Schooling
-from vitascope.pixels import to_bytes
 from vitascope.recipe import Recipe
 from vitascope.shot import LARGEST_SEED, Given, Shot
-from vitascope.takes import DRAFT, RESTLESS, Take, judge, seeds, takes, wanted
+from vitascope.takes import Take, judge, read, seeds, takes, wanted
 from vitascope.training.beginning import complete, fresh
 
 
@@ -49,43 +48,59 @@ def probe(engine: Engine) -> Probe:
     return Bright(ProbeConfig.of(engine.recipe.video, engine.recipe.world))
 
 
-def drafted(engine: Engine, shot: Shot) -> Tensor:
-    latent = [step.x for step in engine.sample(shot)][-1]
-    with torch.no_grad():
-        return to_bytes(torch.cat(list(engine.codec.decode(latent)), dim=2))[0]
+def likely(take: Take) -> float:
+    return take.likely
 
 
-@pytest.mark.parametrize(("solver", "steps"), [("unipc", 12), ("euler", 3), ("ddpm", 12)])
-def test_the_best_take_is_the_one_in_which_most_is_read(engine: Engine, probe: Probe, solver: str, steps: int) -> None:
-    shot = engine.prepare(
-        Shot.model_validate({"prompt": "a ball at night", "seed": 4, "solver": solver, "steps": steps})
-    )
-    kept: dict[int, Tensor] = {}
-    found = takes(engine, shot, 10, probe, draft=lambda one, film: kept.update({one.seed or 0: film}))
-    assert sorted(take.seed for take in found) == sorted(kept) == list(range(4, 14))
-    asked = steps if solver in RESTLESS else min(steps, DRAFT)
-    alone = drafted(engine, shot.model_copy(update={"steps": asked, "seed": 11}))
-    assert (alone.int() - kept[11].int()).abs().max() <= 1  # a film does not depend on its neighbours but for rounding
-    order = sorted(kept, key=lambda seed: -float(brightness(kept[seed][None])))
-    assert [take.seed for take in found] == order
+@pytest.mark.parametrize("solver", ["unipc", "ddpm"])
+def test_the_best_take_is_the_one_in_which_most_is_read(engine: Engine, probe: Probe, solver: str) -> None:
+    shot = engine.prepare(Shot.model_validate({"prompt": "a ball at night", "seed": 4, "solver": solver, "steps": 3}))
+    found = list(takes(engine, shot, 5, probe))
+    assert [take.shot for take in found] == [shot.model_copy(update={"seed": seed}) for seed in range(4, 9)]
+    for take in found:  # what was read is the film that the seed gives
+        assert torch.equal(take.frames, engine.generate(take.shot).frames)
+        assert take.asked == {"subject": "ball", "light": "night", "count": "one"}
+    order = sorted(found, key=lambda take: -float(brightness(take.frames[None])))
+    assert max(found, key=likely) is order[0]
+    assert [take.shot.seed for take in sorted(found, key=likely, reverse=True)] == [take.shot.seed for take in order]
     assert len({take.likely for take in found}) > 1
-    assert all(take.asked == {"subject": "ball", "light": "night", "count": "one"} for take in found)
+
+
+def test_of_equals_the_earlier_is_kept_and_all_steps_are_heard_of(engine: Engine, probe: Probe) -> None:
+    blind = Bright(replace(probe.config, attributes={"subject": ("ball", "box")}))
+    blind.told = lambda films: {"subject": torch.zeros(len(films), 2)}
+    heard: list[tuple[str, int, int]] = []
+    shot = engine.prepare(Shot(prompt="a ball at night", seed=9, steps=2))
+    best = max(takes(engine, shot, 3, blind, watch=lambda *told: heard.append(told)), key=likely)
+    assert best.shot.seed == 9
+    assert heard == [("trying takes", step, 6) for step in (0, 1, 2, 2, 3, 4, 4, 5, 6)]
+
+
+def test_frames_between_frames_come_after_the_reading(engine: Engine, probe: Probe) -> None:
+    shot = engine.prepare(Shot(prompt="a ball at night", seed=4, steps=2, fps=2 * engine.fps))
+    best = max(takes(engine, shot, 2, probe), key=likely)
+    assert len(best.frames) == engine.recipe.video.frames
+    whole, made = engine.generate(best.shot), engine.filmed(best.shot, [best.frames])
+    assert torch.equal(torch.cat(list(made.chunks)), whole.frames)
+    assert (made.fps, made.record) == (whole.fps, whole.record)
+    assert len(whole.frames) == 2 * engine.recipe.video.frames
 
 
 def test_takes_begin_with_the_picture_that_is_given(engine: Engine, probe: Probe) -> None:
     dark = torch.zeros(engine.recipe.video.height, engine.recipe.video.width, 3, dtype=torch.uint8)
-    found: dict[int, list[Tensor]] = {0: [], 255: []}
-    for level, films in found.items():
+    begins = {}
+    for level in (0, 255):
         plain = engine.prepare(Shot(prompt="a ball at night", seed=1, steps=3))
         shot, given = engine.begun(plain, Given(image=dark + level))
-        takes(engine, shot, 2, probe, given, draft=lambda _, film, films=films: films.append(film))
-    assert [len(films) for films in found.values()] == [2, 2]
-    assert not torch.equal(found[0][0][0], found[255][0][0])
-    assert (found[0][0][0].int() - found[0][1][0].int()).abs().max() <= 1  # whatever the seed
+        one, two = (take.frames[0] for take in takes(engine, shot, 2, probe, given))
+        assert torch.equal(one, two)  # whatever the seed
+        begins[level] = one
+    assert not torch.equal(begins[0], begins[255])
 
 
 def test_a_take_says_what_was_read_and_what_was_not() -> None:
-    take = Take(7, {"subject": "fox", "action": "walks"}, {"subject": "dog", "action": "walks"}, -0.7)
+    asked, read = {"subject": "fox", "action": "walks"}, {"subject": "dog", "action": "walks"}
+    take = Take(Shot(prompt="a fox walks", seed=7), torch.zeros(1, 8, 8, 3), asked, read, -0.7)
     assert str(take) == "seed 7: the probe reads action walks, but subject dog instead of fox"
     assert str(replace(take, read=take.asked)) == "seed 7: the probe reads subject fox, action walks"
     assert (
@@ -96,42 +111,36 @@ def test_a_take_says_what_was_read_and_what_was_not() -> None:
 
 def test_what_a_probe_often_misreads_counts_for_less(engine: Engine, probe: Probe) -> None:
     class Torn(Bright):
-        """Sees the subject in one film, and the light in the other."""
+        """Sees the ball in a bright film, and the night in a dark one."""
 
         def told(self, films: Tensor) -> dict[str, Tensor]:
             found = {name: torch.zeros(len(films), len(values)) for name, values in self.config.attributes.items()}
-            for name, value in (("subject", "ball"), ("light", "night")):
-                at = list(self.config.attributes[name]).index(value)
-                found[name][:, at] = torch.tensor([30.0, -30.0] if name == "subject" else [-30.0, 30.0])
+            bright = 30.0 if float(films.float().mean()) > 100 else -30.0
+            for name, value, sure in (("subject", "ball", bright), ("light", "night", -bright)):
+                found[name][:, list(self.config.attributes[name]).index(value)] = sure
             return found
 
-    shot = engine.prepare(Shot(prompt="a ball at night", seed=4, steps=2))
-    best = {}
-    for surer in ("subject", "light"):
+    wants = {"subject": "ball", "light": "night"}
+    films = {
+        "bright": torch.full((5, 32, 64, 3), 200, dtype=torch.uint8),
+        "dark": torch.zeros(5, 32, 64, 3, dtype=torch.uint8),
+    }
+    for surer, best in (("subject", "bright"), ("light", "dark")):
         torn = Torn(probe.config)
         accuracy = {name: 0.98 if name == surer else 0.6 for name in probe.config.attributes}
         torn.schooling = Schooling(seed=1, steps=1, batch=1, held_out=1, accuracy=accuracy, degraded=accuracy)
-        best[surer] = takes(engine, shot, 2, torn)
-        assert all(-10 < take.likely < 0 for take in best[surer])  # no single attribute outweighs all others
-    assert {surer: found[0].seed for surer, found in best.items()} == {"subject": 4, "light": 5}
+        told = {name: read(Shot(prompt="a ball"), frames, wants, torn).likely for name, frames in films.items()}
+        assert max(told, key=lambda name: told[name]) == best
+        assert all(-10 < value < 0 for value in told.values())  # no single attribute outweighs all others
 
 
 def test_a_picture_that_the_shot_names_must_be_there(engine: Engine, probe: Probe) -> None:
     picture = torch.zeros(engine.recipe.video.height, engine.recipe.video.width, 3, dtype=torch.uint8)
     shot, _ = engine.begun(engine.prepare(Shot(prompt="a ball at night", seed=1, steps=2)), Given(image=picture))
     with pytest.raises(BadShot, match="which its record knows only by its hash"):
-        takes(engine, shot, 2, probe)
-    with pytest.raises(ValueError, match=r"expected the result of Engine\.prepare and Engine\.begun"):
-        takes(engine, shot.model_copy(update={"image": None}), 2, probe, Given(image=picture))
-
-
-def test_memory_that_ends_is_told(engine: Engine, probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(Engine, "sample", full)
-    with pytest.raises(MemoryError, match="ask for fewer takes"):
-        takes(engine, engine.prepare(Shot(prompt="a ball", seed=1)), 4, probe)
+        next(takes(engine, shot, 2, probe))
+    with pytest.raises(ValueError, match=r"expected the result of Engine\.prepare"):
+        next(takes(engine, shot.model_copy(update={"seed": None}), 2, probe))
 
 
 def test_seeds_go_on_from_zero_after_the_largest() -> None:
@@ -150,13 +159,13 @@ def test_seeds_go_on_from_zero_after_the_largest() -> None:
         ({"prompt": "a ball"}, 65, "takes 65: it is"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_chosen_is_told_before_any_draft(
+def test_what_cannot_be_chosen_is_told_before_any_take(
     engine: Engine, probe: Probe, asked: dict[str, object], count: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shot = engine.prepare(Shot.model_validate({"seed": 1, "steps": 2, **asked}))
-    monkeypatch.setattr(Engine, "sample", lambda *_, **__: pytest.fail("a draft was begun"))
+    monkeypatch.setattr(Engine, "sample", lambda *_, **__: pytest.fail("a take was begun"))
     with pytest.raises(BadShot) as told:
-        takes(engine, shot, count, probe)
+        next(takes(engine, shot, count, probe))
     assert str(told.value).startswith(said)
 
 

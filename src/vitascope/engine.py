@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -348,10 +348,13 @@ class Engine:
             raise ValueError(
                 "film: got something given that the shot does not name; expected the result of Engine.begun"
             )
+        return self.filmed(shot, self._walked(shot, watch or (lambda *_: None), given))
+
+    def filmed(self, shot: Shot, chunks: Iterable[Tensor]) -> Film:
+        """Chunks of frames, uint8 [n h w c] at the model's rate, as the film of a prepared shot."""
         fps, record = float(shot.fps or self.fps), self.record(shot)
-        chunks = self._walked(shot, watch or (lambda *_: None), given)
         if fps == self.fps:
-            return Film(chunks, fps, record)
+            return Film(iter(chunks), fps, record)
         return Film(interpolate(chunks, self.fps, fps), fps, record | interpolation(self.fps, fps))
 
     def generate(

@@ -1,32 +1,26 @@
-"""Several takes of one shot, as on a film set: drafts of some seeds in few steps, of which the one is kept in which the model's
-own probe reads most of what the prompt asks for.
+"""Several takes of one shot, as on a film set: the same shot with some seeds, of which the one is kept in which the model's own
+probe reads most of what the prompt asks for.
 
-Nothing of a film is changed by it. What is chosen is a seed, and the film is the one that `generate --seed` makes of it.
+Nothing of a film is changed by it. What is chosen is a seed, and the film is the one that `generate --seed` makes of it:
+
+    best = max(takes(engine, shot, 4, probe), key=lambda take: take.likely)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vitascope.engine import Engine
+from vitascope.engine import Engine, Watch
 from vitascope.errors import BadModel, BadShot
-from vitascope.evaluation.films import Keep, generated
 from vitascope.evaluation.probe import ABOUT, Probe
-from vitascope.evaluation.progress import Watch
 from vitascope.shot import LARGEST_SEED, MOST_TAKES, Given, Shot
 from vitascope.storybook.asking import asked
-
-DRAFT = 8
-"""Steps of a draft. With so many a film shows what it shows with more (docs/howto.md, "What steers the shipped model")."""
-RESTLESS = ("ddpm", "dpmpp_2m_sde", "euler_maruyama")
-"""Solvers that add noise at every step, so that in few steps they go elsewhere: their drafts have all the steps."""
-
 
 SURE = 0.99
 """No probe is surer than this of any attribute, so that one that it misreads cannot outweigh all others."""
@@ -34,9 +28,11 @@ SURE = 0.99
 
 @dataclass(frozen=True)
 class Take:
-    """A draft's seed, and what was read in it."""
+    """A film, and what was read in it."""
 
-    seed: int
+    shot: Shot
+    frames: Tensor
+    """uint8 [t h w c], at the model's own rate."""
     asked: Mapping[str, str]
     """What the prompt asks for, as far as it is understood."""
     read: Mapping[str, str]
@@ -49,7 +45,9 @@ class Take:
         other = ", ".join(
             f"{name} {self.read[name]} instead of {v}" for name, v in self.asked.items() if self.read[name] != v
         )
-        return f"seed {self.seed}: the probe reads {seen or 'nothing as asked'}" + (f", but {other}" if other else "")
+        return f"seed {self.shot.seed}: the probe reads {seen or 'nothing as asked'}" + (
+            f", but {other}" if other else ""
+        )
 
 
 def judge(folder: Path, name: str) -> Probe:
@@ -95,65 +93,43 @@ def seeds(first: int, count: int) -> list[int]:
 
 
 def takes(
-    engine: Engine,
-    shot: Shot,
-    count: int,
-    probe: Probe,
-    given: Given | None = None,
-    watch: Watch | None = None,
-    draft: Keep | None = None,
-) -> list[Take]:
-    """`count` takes of a prepared shot, of its seed and those after it: the best first, and of equals the earlier.
+    engine: Engine, shot: Shot, count: int, probe: Probe, given: Given | None = None, watch: Watch | None = None
+) -> Iterator[Take]:
+    """`count` takes of a prepared shot, of its seed and those after it, each as it is made.
 
-    given: what the shot names by hashes (`Engine.begun`); `draft` is given each draft.
+    given: what the shot names by hashes (`Engine.begun`). `watch` hears of all steps of all takes.
 
     Raises:
         BadShot: where nothing of the prompt is understood, where the probe reads no films of this size, and for a count that is
             not from 2 to `MOST_TAKES`.
-        FloatingPointError: when a draft's walk leaves the numbers.
-        MemoryError: when the device's memory ends.
+        FloatingPointError, MemoryError: as `Engine.film` does.
     """
     if not 2 <= count <= MOST_TAKES:
         raise BadShot(f"takes {count}: it is a whole number from 2 to {MOST_TAKES}; 4 would do.")
-    given = given or Given()
     wants = wanted(shot, probe)
-    if shot.seed is None or shot.steps is None or engine.begun(shot, given)[0] != shot:
-        raise ValueError("takes: expected the result of Engine.prepare and Engine.begun, got another shot")
-    steps = shot.steps if shot.solver in RESTLESS else min(DRAFT, shot.steps)
-    drafts = [shot.model_copy(update={"seed": seed, "steps": steps}) for seed in seeds(shot.seed, count)]
-    first = engine.guides(shot, given).first
-    if first is not None:
-        first = first.expand(count, *first.shape[1:])
-
-    def tell(_: str, done: int, of: int) -> None:
-        if watch:
-            watch("trying takes", done, of)
-
-    tell("", 0, count)
-    found: list[Take] = []
+    if shot.seed is None:
+        raise ValueError("takes: got a shot that is not prepared; expected the result of Engine.prepare")
     probe = probe.to(engine.device)
-    try:
-        for part, films in generated(engine, drafts, tell, first):
-            if draft:
-                for one, film in zip(part, films):
-                    draft(one, film)
-            found += _read(part, films, wants, probe)
-    except torch.OutOfMemoryError as error:
-        raise MemoryError("the device's memory ran out; ask for fewer takes, or make one film") from error
-    return sorted(found, key=lambda take: -take.likely)
+    for number, seed in enumerate(seeds(shot.seed, count)):
+
+        def tell(doing: str, step: int, of: int, before: int = number) -> None:
+            if watch and doing == "walking":
+                watch("trying takes", before * of + step, count * of)
+
+        one = shot.model_copy(update={"seed": seed})
+        # A probe reads films at the model's rate: what is interpolated between their frames comes after it.
+        film = engine.film(one.model_copy(update={"fps": engine.fps}), tell, given)
+        yield read(one, torch.cat(list(film.chunks)), wants, probe)
 
 
-def _read(shots: Sequence[Shot], films: Tensor, wants: Mapping[str, str], probe: Probe) -> list[Take]:
-    """What the probe reads in the films of these shots, uint8 [b t h w c]."""
+def read(shot: Shot, frames: Tensor, wants: Mapping[str, str], probe: Probe) -> Take:
+    """What a probe reads in a shot's frames, uint8 [t h w c], of what is wanted of them."""
     accuracy = probe.schooling.accuracy if probe.schooling else {}
-    told = probe.told(films)
-    found = []
-    for row, shot in enumerate(shots):
-        read, likely = {}, []
-        for name, value in wants.items():
-            values, sure = list(probe.config.attributes[name]), min(SURE, accuracy.get(name, SURE))
-            chances = told[name][row].softmax(0)
-            read[name] = values[int(chances.argmax())]
-            likely.append(math.log(sure * float(chances[values.index(value)]) + (1 - sure) / len(values)))
-        found.append(Take(shot.seed or 0, wants, read, sum(likely) / len(likely)))
-    return found
+    told = probe.told(frames[None])
+    found, likely = {}, []
+    for name, value in wants.items():
+        values, sure = list(probe.config.attributes[name]), min(SURE, accuracy.get(name, SURE))
+        chances = told[name][0].softmax(0)
+        found[name] = values[int(chances.argmax())]
+        likely.append(math.log(sure * float(chances[values.index(value)]) + (1 - sure) / len(values)))
+    return Take(shot, frames, wants, found, sum(likely) / len(likely))

@@ -74,18 +74,17 @@ def test_the_table_and_the_sheet_are_of_the_first_take_and_the_chosen_one(
         films.extend(made)
         told = {name: torch.zeros(len(made), len(values)) for name, values in self.config.attributes.items()}
         for name, value in labels.items():
-            told[name][-1, list(self.config.attributes[name]).index(value)] = 9.0
+            told[name][:, list(self.config.attributes[name]).index(value)] = float(len(films))
         return told
 
     def knows_the_last(self: Probe, made: torch.Tensor) -> list[dict[str, str]]:
         wrong = {name: next(v for v in self.config.attributes[name] if v != value) for name, value in labels.items()}
         return [labels if torch.equal(film, films[-1]) else wrong for film in made]
 
-    monkeypatch.setattr("vitascope.takes.DRAFT", 1)
     monkeypatch.setattr(Probe, "told", likes_the_last)
     monkeypatch.setattr(Probe, "read", knows_the_last)
     referee, picture = stranger(tmp_path / "referee", Probe.load(own)), tmp_path / "sheet.png"
-    flags = ["takes", "--probe", str(referee), "--films", "1", "--takes", "2", "--sheet", str(picture)]
+    flags = ["takes", "--probe", str(referee), "--films", "1", "--takes", "2", "--steps", "1", "--sheet", str(picture)]
     monkeypatch.setattr(sys, "argv", flags)
     takes.main()
     told = capsys.readouterr().out

@@ -68,10 +68,13 @@ def judged(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_of_several_takes_the_film_is_that_of_the_best_seed(
     vitascope: Run, judged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looked: list[int] = []
+
     def last(self: Probe, films: torch.Tensor) -> dict[str, torch.Tensor]:
+        looked.append(len(films))
         ball = list(self.config.attributes["subject"]).index("ball")
         told = {name: torch.zeros(len(films), len(values)) for name, values in self.config.attributes.items()}
-        told["subject"][:, ball] = torch.arange(len(films))
+        told["subject"][:, ball] = float(len(looked))
         return told
 
     monkeypatch.setattr(Probe, "told", last)
@@ -84,7 +87,7 @@ def test_of_several_takes_the_film_is_that_of_the_best_seed(
     note = next(line["note"] for line in told.json if "note" in line)
     assert note.startswith(f"seed {best}: the probe reads ")
     tried = [line for line in told.json if line.get("doing") == "trying takes"]
-    assert (tried[0]["step"], tried[-1]["step"], tried[-1]["of"]) == (0, 3, 3)
+    assert (tried[0]["step"], tried[-1]["step"], tried[-1]["of"]) == (0, 9, 9)
     vitascope("generate", PROMPT, "--model", judged, "--seed", str(best), "--output", "alone.mp4")
     assert digest("alone.mp4") == digest(told.out.strip())
     assert vitascope(*asked, "--takes", "3", "--output", "named.mp4").out == "named.mp4\n"
@@ -106,7 +109,7 @@ def test_of_several_takes_the_film_is_that_of_the_best_seed(
 def test_takes_that_cannot_be_chosen_are_refused(
     vitascope: Run, judged: Path, flags: list[str], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Engine, "sample", lambda *_, **__: pytest.fail("a draft was begun"))
+    monkeypatch.setattr(Engine, "sample", lambda *_, **__: pytest.fail("a take was begun"))
     told = vitascope("generate", PROMPT, "--model", judged, *flags)
     assert (told.code, told.files) == (2, [])
     assert told.err[-1].startswith(says)

@@ -2,9 +2,9 @@
 probe chooses of several, as another probe reads both, which had no part in the choice.
 
     vitascope evaluate --probe runs/referee --prompts 8 --seeds 1 --moving 1   (trains another probe, once)
-    python -m vitascope.bench.takes --probe runs/referee [--model storybook] [--films 80] [--takes 4] [--sheet a.png]
+    python -m vitascope.bench.takes --probe runs/referee [--model storybook] [--films 80] [--takes 4] [--steps 8] [--sheet a.png]
 
-The films are the drafts themselves (`takes.DRAFT` steps). Who chooses and who judges err alike where they learned alike: both saw
+Who chooses and who judges err alike where they learned alike: both saw
 true films alone. So look at the sheet too, a row a prompt: the first take and the chosen one, from beginning to end.
 """
 
@@ -29,7 +29,7 @@ from vitascope.evaluation.probe import Probe
 from vitascope.evaluation.scenes import SPLITS, scenes
 from vitascope.finding import find
 from vitascope.media import Video, filmstrip, sheet
-from vitascope.shot import MOST_TAKES, Shot
+from vitascope.shot import MOST_TAKES
 from vitascope.storybook import plain
 from vitascope.takes import judge, takes
 
@@ -68,19 +68,14 @@ def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
     labels = [one.shows(referee.config.attributes) for one in shown]
     read: dict[str, list[dict[str, str]]] = {"first": [], "chosen": []}
     strips: list[Tensor] = []
-    films: dict[int, Tensor] = {}
-
-    def keep(shot: Shot, film: Tensor) -> None:
-        films[shot.seed or 0] = film
-
+    like = {} if asked.steps is None else {"steps": asked.steps}
     for number, scene in enumerate(track(shown, "trying takes", console=Console(stderr=True))):
-        films.clear()
-        shot = prepared(engine, plain(scene), number * asked.takes)
-        best, *_ = takes(engine, shot, asked.takes, chooser, draft=keep)
-        pair = films[shot.seed or 0], films[best.seed]
-        for name, film in zip(read, pair):
-            read[name] += referee.read(film[None])
-        strips += [filmstrip(film, STRIP) for film in pair]
+        shot = prepared(engine, plain(scene), number * asked.takes, like)
+        made = list(takes(engine, shot, asked.takes, chooser))
+        pair = made[0], max(made, key=lambda take: take.likely)
+        for name, take in zip(read, pair):
+            read[name] += referee.read(take.frames[None])
+        strips += [filmstrip(take.frames, STRIP) for take in pair]
     before, after = shares(read["first"], labels), shares(read["chosen"], labels)
     own = referee.schooling.accuracy if referee.schooling else {}
     table = Table("read as asked", "one take", f"the best of {asked.takes}", "this probe on true films")
@@ -97,6 +92,7 @@ def main() -> None:
     parser.add_argument("--model", default="storybook")
     parser.add_argument("--films", type=int, default=80)
     parser.add_argument("--takes", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--split", choices=SPLITS, default=SPLITS[0])
     parser.add_argument("--sheet", type=Path, help="a PNG of the first take of each prompt and the chosen one")
     asked = parser.parse_args()

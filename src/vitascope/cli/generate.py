@@ -67,7 +67,7 @@ class Command:
     seed: Whole = None
     """The same seed gives the same film; drawn, and told by the file's name, if not given or -1."""
     takes: Whole = None
-    """How many seeds, from this one on, are tried in short drafts; the film is of the one that shows most of what was asked."""
+    """How many seeds are tried, from this one on; kept is the film that shows most of what was asked, as the model's probe reads it."""
     image: File = None
     """A picture that it begins with, or a film whose last frame it goes on from; cut to the film's size."""
     last_image: File = None
@@ -178,12 +178,13 @@ def run(command: Command) -> None:
         full = engine.prepare(shot, given)
         fits(path, full, command.force, engine.fps)
         full, given = engine.begun(full, followed(command, full, given))
-        if probe is not None:
-            best, *_ = takes(engine, full, count, probe, given, told.step)
+        if probe is None:
+            chunks, fps, made = engine.film(full, told.step, given)
+        else:
+            best = max(takes(engine, full, count, probe, given, told.step), key=lambda take: take.likely)
             told.note(str(best))
-            full = full.model_copy(update={"seed": best.seed})
-            path = Path(command.output) if command.output is not None else default_output(full)
-        chunks, fps, made = engine.film(full, told.step, given)
+            path = Path(command.output) if command.output is not None else default_output(best.shot)
+            full, (chunks, fps, made) = best.shot, engine.filmed(best.shot, [best.frames])
         for sentence in [*engine.notices, *engine.warnings(full), *_differences(record, made, command.from_)]:
             told.warn(sentence)
         write(path, chunks, fps, made, replace=command.force)
