@@ -27,11 +27,11 @@ from vitascope.evaluation.adherence import fits
 from vitascope.evaluation.films import prepared
 from vitascope.evaluation.probe import Probe
 from vitascope.evaluation.scenes import SPLITS, scenes
+from vitascope.evaluation.takes import judge, takes
 from vitascope.finding import find
 from vitascope.media import Video, filmstrip, sheet
 from vitascope.shot import MOST_TAKES
 from vitascope.storybook import plain
-from vitascope.takes import judge, takes
 
 STRIP = 4
 """Frames of a film on the sheet."""

@@ -156,7 +156,7 @@ def run(command: Command) -> None:
     given, added = asked_to_heed(command, shot), loras(command)
     from vitascope.checkpoints.attaching import read_loras
     from vitascope.engine import Engine
-    from vitascope.takes import takes
+    from vitascope.evaluation.takes import takes
 
     read_loras(added)  # here for what it refuses
     with telling() as told:
@@ -194,8 +194,8 @@ def run(command: Command) -> None:
 def judging(command: Command, model: str | None, shot: Shot, count: int) -> Probe:
     """Who chooses among so many takes of a shot. Raises BadModel or BadShot where nobody can, BadMedia where a film of one of them
     cannot be written."""
+    from vitascope.evaluation.takes import judge, seeds, wanted
     from vitascope.finding import located
-    from vitascope.takes import judge, seeds, wanted
 
     folder = located(model)
     probe = judge(folder, folder.name)

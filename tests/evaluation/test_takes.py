@@ -13,9 +13,9 @@ from vitascope import bundle
 from vitascope.engine import Engine
 from vitascope.errors import BadModel, BadShot
 from vitascope.evaluation.probe import ABOUT, Probe, ProbeConfig, Schooling
+from vitascope.evaluation.takes import Take, judge, read, seeds, takes, wanted
 from vitascope.recipe import Recipe
 from vitascope.shot import LARGEST_SEED, Given, Shot
-from vitascope.takes import Take, judge, read, seeds, takes, wanted
 from vitascope.training.beginning import complete, fresh
 
 
