@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from vitascope.bench import takes
-from vitascope.bench.takes import ensure_another, shares
+from vitascope.bench.takes import ensure_another, referee_in, shares
+from vitascope.engine import Engine
 from vitascope.errors import BadModel
 from vitascope.evaluation.probe import Probe, ProbeConfig
 from vitascope.evaluation.scenes import scenes
@@ -49,7 +50,6 @@ def test_a_probe_does_not_judge_its_own_choice(own: Path) -> None:
         (["--films", "0"], "--films 0 --takes 4: there is at least 1 film"),
         (["--takes", "65"], "--films 80 --takes 65: there is"),
         (["--model", "nowhere/at/all"], "nowhere/at/all"),
-        (["--probe", "nowhere"], "nowhere"),
         ([], "--probe: this is the probe that chooses the takes"),
         (["--sheet", "sheet.mp4"], "--sheet sheet.mp4: a contact sheet is a picture"),
     ],
@@ -62,6 +62,23 @@ def test_what_cannot_be_is_told_in_a_sentence(
         takes.main()
     assert stopped.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_where_there_is_no_other_probe_one_is_trained_and_kept(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("LESSONS", 1), ("EXAMINED", 2)):
+        monkeypatch.setattr(takes, name, value)
+    engine = Engine.load()
+    made = referee_in(tmp_path / "referee", engine)
+    kept = referee_in(tmp_path / "referee", engine)
+    assert made.schooling is not None
+    assert (made.schooling.seed, made.schooling.steps, made.schooling.held_out) == (77, 1, 2)
+    assert all(torch.equal(value, made.state_dict()[name]) for name, value in kept.state_dict().items())
+    ensure_another(Probe.load(own), kept)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(BadModel):
+        referee_in(tmp_path / "other", engine)
 
 
 def test_the_table_and_the_sheet_are_of_the_first_take_and_the_chosen_one(

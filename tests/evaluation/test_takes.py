@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -185,5 +186,17 @@ def test_the_judge_is_the_probe_in_the_bundle(engine: Engine, tmp_path: Path) ->
     assert all(torch.equal(found[name], value) for name, value in made.state_dict().items())
     about = tmp_path / "probe" / ABOUT
     about.write_text(about.read_text().replace('"world": "', '"world": "other '))
-    with pytest.raises(BadModel, match="tells of no probe"):
+    with pytest.raises(
+        BadModel, match="the probe of bundle, which chooses among them, cannot be read; copy the whole bundle"
+    ):
         judge(tmp_path, "bundle")
+
+
+@pytest.mark.parametrize("share", [-3, 7, float("nan"), "x", None])
+def test_a_probe_whose_accuracy_is_none_is_refused(engine: Engine, tmp_path: Path, share: object) -> None:
+    made = Probe(ProbeConfig.of(engine.recipe.video, engine.recipe.world))
+    accuracy: dict[str, Any] = {"subject": share}
+    made.schooling = Schooling(seed=1, steps=1, batch=1, held_out=1, accuracy=accuracy, degraded={})
+    made.save(tmp_path / "probe")
+    with pytest.raises(BadModel, match="an accuracy is no share from 0 to 1"):
+        Probe.load(tmp_path / "probe")

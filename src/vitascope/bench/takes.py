@@ -1,11 +1,11 @@
 """What it brings to choose among takes: films of withheld prompts, the first take of each and the one that the bundle's own
 probe chooses of several, as another probe reads both, which had no part in the choice.
 
-    vitascope evaluate --probe runs/referee --prompts 8 --seeds 1 --moving 1   (trains another probe, once)
     python -m vitascope.bench.takes --probe runs/referee [--model storybook] [--films 80] [--takes 4] [--steps 8] [--sheet a.png]
 
-Who chooses and who judges err alike where they learned alike: both saw
-true films alone. So look at the sheet too, a row a prompt: the first take and the chosen one, from beginning to end.
+Where the folder does not exist yet, the other probe is trained, about an hour on one core, and kept there. It is the weaker one, so
+that of what is gained it sees a part. Who chooses and who judges err alike where they learned alike: both saw true films alone. So
+look at the sheet too, a row a prompt: the first take and the chosen one, from beginning to end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 from rich.table import Table
 from torch import Tensor
 
@@ -25,7 +25,8 @@ from vitascope.engine import Engine
 from vitascope.errors import BadModel, BadShot, VitascopeError
 from vitascope.evaluation.adherence import fits
 from vitascope.evaluation.films import prepared
-from vitascope.evaluation.probe import Probe
+from vitascope.evaluation.lessons import train_probe
+from vitascope.evaluation.probe import Probe, ProbeConfig
 from vitascope.evaluation.scenes import SPLITS, scenes
 from vitascope.evaluation.takes import judge, takes
 from vitascope.finding import find
@@ -33,6 +34,8 @@ from vitascope.media import Video, filmstrip, sheet
 from vitascope.shot import MOST_TAKES
 from vitascope.storybook import plain
 
+REFEREE, LESSONS, EXAMINED = 77, 1600, 500
+"""The seed of the other probe's weights and lessons, how many lessons there are, and on how many films it is examined."""
 STRIP = 4
 """Frames of a film on the sheet."""
 
@@ -41,6 +44,25 @@ def shares(read: Sequence[Mapping[str, str]], asked: Sequence[Mapping[str, str]]
     """The share of films that are read as they were asked for, for each attribute, and the mean of those."""
     found = {name: sum(r[name] == a[name] for r, a in zip(read, asked, strict=True)) / len(asked) for name in asked[0]}
     return found | {"mean": sum(found.values()) / len(found)}
+
+
+def referee_in(folder: Path, engine: Engine) -> Probe:
+    """The probe in a folder; where there is no such folder, one that is trained now and kept there. Raises BadModel."""
+    if folder.exists():
+        return Probe.load(folder).to(engine.device)
+    config, console = ProbeConfig.of(engine.recipe.video, engine.recipe.world), Console(stderr=True)
+    with Progress(console=console) as bar:
+        lessons = bar.add_task("teaching another probe", total=LESSONS)
+        probe = train_probe(
+            config,
+            REFEREE,
+            LESSONS,
+            held_out=EXAMINED,
+            device=engine.device,
+            log=lambda step, *_: bar.update(lessons, completed=step),
+        )
+    probe.save(folder)
+    return probe
 
 
 def ensure_another(chooser: Probe, referee: Probe) -> None:
@@ -61,7 +83,7 @@ def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
         )
     engine = Engine.load(find(asked.model))
     assert engine.folder is not None, "a model that was found lies in a folder"
-    chooser, referee = judge(engine.folder, engine.system.name), Probe.load(asked.probe).to(engine.device)
+    chooser, referee = judge(engine.folder, engine.system.name), referee_in(asked.probe, engine)
     fits(referee, engine)
     ensure_another(chooser.to(engine.device), referee)
     shown = scenes(asked.films, asked.split, world=engine.recipe.world)
@@ -88,7 +110,12 @@ def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
 def main() -> None:
     """Print the table, and draw the sheet if asked."""
     parser = argparse.ArgumentParser(description="What it brings to choose among takes.")
-    parser.add_argument("--probe", type=Path, required=True, help="the folder of another probe than the bundle's own")
+    parser.add_argument(
+        "--probe",
+        type=Path,
+        required=True,
+        help="the folder of another probe than the bundle's own, or where one is kept",
+    )
     parser.add_argument("--model", default="storybook")
     parser.add_argument("--films", type=int, default=80)
     parser.add_argument("--takes", type=int, default=4)

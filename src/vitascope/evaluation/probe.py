@@ -182,6 +182,9 @@ class Probe(nn.Module):
             config["attributes"] = {name: tuple(values) for name, values in config["attributes"].items()}
             probe = Probe(ProbeConfig(**config | {name: tuple(config[name]) for name in ("look", "motion")}))
             probe.schooling = Schooling(**schooling) if schooling else None
+            shares = {**probe.schooling.accuracy, **probe.schooling.degraded} if probe.schooling else {}
+            if not all(type(share) in (int, float) and 0 <= share <= 1 for share in shares.values()):
+                raise ValueError("an accuracy is no share from 0 to 1")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadModel(
                 f"{folder}: its {ABOUT} tells of no probe ({error}); name a folder that does not exist yet and one is trained"

@@ -51,14 +51,19 @@ class Take:
 
 
 def judge(folder: Path, name: str) -> Probe:
-    """The probe that lies in a bundle. Raises BadModel where there is none; `name`: the model's."""
+    """The probe that lies in a bundle. Raises BadModel where there is none that can be read; `name`: the model's."""
     place = folder / "probe"
     if not (place / ABOUT).is_file():
         raise BadModel(
             f"takes: a probe that says what films show chooses among them, and {name} has none beside it; make one film, or "
             "take storybook."
         )
-    return Probe.load(place)
+    try:
+        return Probe.load(place)
+    except BadModel:
+        raise BadModel(
+            f"takes: the probe of {name}, which chooses among them, cannot be read; copy the whole bundle again, or make one film."
+        ) from None
 
 
 def wanted(shot: Shot, probe: Probe) -> dict[str, str]:

@@ -11,10 +11,24 @@ from collections.abc import Iterable, Sequence
 
 from vitascope.storybook.lexicon import things
 from vitascope.storybook.meanings import ARTICLES, PERSON, Facts, Meaning, Part, cut
-from vitascope.storybook.worlds import HEADED, KINDS, PEOPLE, WORLDS
+from vitascope.storybook.worlds import HEADED, KINDS, PEOPLE, WATER, WORLDS
 
 _ONE = ("a", things.ELIDED, "one")
-_NOT = ("no", "not", "without", "never", "nobody", "nothing", "neither", "nor", "cannot")
+_NOT = (
+    "no",
+    "not",
+    "without",
+    "never",
+    "nobody",
+    "nothing",
+    "neither",
+    "nor",
+    "cannot",
+    "avoid",
+    "before",
+    "after",
+    "until",
+)
 _STOPS = (".", ",", ";", "but")
 _BOUND = ("and", "or", "of", "in", "on", "at", "with", "under", "over", "by", "near", "behind", "to", "from", "for", "past",
           "like", "as", "into", "onto", "between", "around", "through", "his", "her", "its", "their", "my", "your", "our")  # fmt: skip
@@ -24,9 +38,17 @@ _SHOWN = ("see", "watch", "is", "are", "show", "shows", "showing", "me", "then",
 _WHO_ACTS = ("is", "are", "that", "who", "which", "it", "she", "he", "they", "then", "and")
 """Words between a subject and what it does."""
 _PICTURES = ("video", "clip", "shot", "film", "movie", "scene", "footage", "picture", "image", "view", "close-up", "closeup",
-             "animation", "photo")  # fmt: skip
-_LENS = ("camera", "shot", "view", "lens")
+             "animation", "photo", "group", "couple")  # fmt: skip
+_LENS = ("camera", "lens", "pan", "panning", "zoom", "looking")
+"""What goes to a side without being the subject."""
+_BESIDE = ("of", "up", "past", "through", "into", "across", "over", "behind", "hand", "side")
+"""Words behind "left" or "right" with which these tell no way to go."""
+_WEARING = ("dressed", "in", "wearing", "with", *_ONE, things.DEFINITE, "long", "short", "warm", "thick")
 _GARMENTS = ("coat", "coats", "scarf", "scarves", "jacket", "jackets", "cloak", "raincoat", "parka")
+
+
+_ELSEWHERE = {"stone": WATER}
+"""Where a subject is only for one of its actions (`World.places`)."""
 
 
 def asked(prompt: str, world: str = "whole") -> Facts:
@@ -36,8 +58,18 @@ def asked(prompt: str, world: str = "whole") -> Facts:
     """
     if world not in WORLDS:
         raise ValueError(f"world is one of {', '.join(WORLDS)}, got {world!r}")
-    values, found = WORLDS[world].values, _understood(_affirmed(cut(prompt)))
-    return {name: found[name] for name in values if found.get(name) in values[name]}
+    laws, found = WORLDS[world], _understood(_affirmed(cut(prompt)))
+    kind = None if laws.free else KINDS.get(found.get("subject", ""))
+    if kind:  # what this subject cannot have in its world is not asked of it
+        has = {
+            "colour": kind.colours,
+            "action": kind.actions,
+            "place": (*kind.places, *_ELSEWHERE.get(found["subject"], ())),
+        }
+        found = {name: value for name, value in found.items() if value in has.get(name, (value,))}
+        if "action" not in found:
+            found.pop("heading", None)
+    return {name: found[name] for name in laws.values if found.get(name) in laws.values[name]}
 
 
 def _affirmed(said: Iterable[Part]) -> list[Part]:
@@ -104,12 +136,12 @@ def _beginning(said: Sequence[Part], place: int) -> int | None:
                 return at + 1
         elif one in ARTICLES:
             return at
-        elif one in ("and", "or") and _quality(said[at - 1]) and _quality(said[at + 1]):
-            continue  # red and blue
+        elif at and one in ("and", "or", ",") and _quality(said[at - 1]) and _quality(said[at + 1]):
+            continue  # red and blue; small, red
         elif one in _BOUND or one in _SHOWN or not one[0].isalpha():
             return at + 1
-        elif strange == 2 or one.endswith(("s", "ing")):
-            return None
+        elif strange == 2 or "'" in one or (one.endswith(("s", "ing")) and not (at and said[at - 1] in ARTICLES)):
+            return None  # a girl holding; but a smiling woman, a sports car
         else:
             strange += 1
     return 0
@@ -123,8 +155,9 @@ def _may_begin(said: Sequence[Part], first: int) -> bool:
     if isinstance(before, Meaning):
         walking = before.verb and (first == 1 or said[first - 2] in ARTICLES)  # a walking woman
         return before.passive or walking or not (before.noun or before.verb or before.relation or before.side)
-    if before == "of":
-        return first > 1 and said[first - 2] in _PICTURES
+    if before in ("of", "on"):
+        pictured = said[first - 2] if first > 1 else ""
+        return "camera" in pictured.facts if isinstance(pictured, Meaning) else before == "of" and pictured in _PICTURES
     return before in _SHOWN or not before[0].isalpha()
 
 
@@ -141,7 +174,7 @@ def _described(said: Sequence[Part], who: int) -> Facts:
                 found[name] = value if found.get(name, value) == value else ""  # red blue
         elif one in _ONE and close and not named.number:  # a fish
             found["count"] = "one"
-        else:
+        elif one != ",":
             close = False
             if one in ("and", "or"):  # red and blue
                 found.pop("colour", None)
@@ -154,18 +187,15 @@ def _described(said: Sequence[Part], who: int) -> Facts:
 
 
 def _dressed(after: Sequence[Part]) -> Facts:
-    """The colour of a person's coat or scarf, from what follows the noun: "in a red coat", "dressed in red"."""
-    place = next(
-        (i for i, one in enumerate(after) if one not in ("dressed", "in", "wearing", "with", *_ONE)), len(after)
-    )
+    """The colour of a person's coat or scarf, from what follows the noun: "in a long red coat", "dressed in red"."""
+    place = next((i for i, one in enumerate(after) if one not in _WEARING), len(after))
     colour = after[place] if place < len(after) else ""
     if place == 0 or not isinstance(colour, Meaning) or "colour" not in colour.quality:
         return {}
-    worn = after[place + 1] if place + 1 < len(after) else "."
-    whole = after[place - 1] == "in" and (
-        isinstance(worn, Meaning) or worn in (*_BOUND, *_SHOWN, *_STOPS, "that", "who")
-    )
-    return {"colour": colour.quality["colour"]} if worn in _GARMENTS or (whole and not _names(worn)) else {}
+    worn, next_ = (*after[place + 1 : place + 3], ".", ".")[:2]
+    alone = after[place - 1] == "in" and not _names(worn) and not (worn == "and" and _quality(next_))
+    alone = alone and (isinstance(worn, Meaning) or worn in (*_BOUND, *_SHOWN, *_STOPS, "that", "who"))
+    return {"colour": colour.quality["colour"]} if worn in _GARMENTS or alone else {}
 
 
 def _names(one: Part) -> bool:
@@ -177,7 +207,7 @@ def _quality(one: Part) -> bool:
 
 
 def _whose(said: Sequence[Part], place: int) -> str:
-    """Who is named last before a place: a subject, or the camera; nobody else in a new sentence means the same as before."""
+    """Who is named last before a place: a subject, or the camera; "" where nobody is."""
     for one in reversed(said[:place]):
         if isinstance(one, Meaning) and one.noun:
             return one.noun
@@ -208,48 +238,55 @@ def _done(said: Sequence[Part], who: int, pursuing: str) -> Facts:
     named = said[who]
     assert isinstance(named, Meaning)
     subject = named.noun or ""
-    verbs = [i for i, one in enumerate(said) if i > who and isinstance(one, Meaning) and one.verb]
-    first = next((i for i in verbs if _acts(said, i, subject)), None)
-    second = next((i for i in verbs if (first is None or i > first) and said[i - 1] in ("then", "and")), None)
-    found = Facts()
-    action = pursuing
-    if first is not None and not pursuing:
-        verb, later = said[first], said[second] if second is not None else Meaning()
-        assert isinstance(verb, Meaning)
-        assert isinstance(later, Meaning)
-        action, then = _deed(verb, subject), _deed(later, subject)
-        if verb.waits and then:
-            action, found["change"] = then, "waits"
-        elif later.second:
-            found["change"] = later.second
-    elif pursuing and second is not None:
-        later = said[second]
-        assert isinstance(later, Meaning)
-        found |= {"change": later.second} if later.second else {}
-    side = _side(said)
+    action, change = _verbs(said, who, subject)
+    action, side = pursuing or action, _side(said, subject)
+    if pursuing and change == "waits":
+        change = ""
     if action == "moves":
         action = f"moves {side}" if side else ""
-    if side and (action in HEADED or action.startswith("moves ")):
-        found["heading"] = side
-    if action:
-        found["action"] = action
-    if action == "splashes":
-        found["place"] = "sea"
-    return found
+    heading = side if action in HEADED or action.startswith("moves ") else ""
+    found = {"action": action, "heading": heading, "change": change, "place": "sea" if action == "splashes" else ""}
+    return {name: value for name, value in found.items() if value}
 
 
-def _side(said: Sequence[Part]) -> str:
-    """The side to which something goes: "to the left" anywhere, "left" alone right after a verb."""
+def _verbs(said: Sequence[Part], who: int, subject: str) -> tuple[str, str]:
+    """What the subject does, by the first of its verbs or after a wait, and what the second one changes; "" where not said."""
+    verbs = [(i, one) for i, one in enumerate(said) if i > who and isinstance(one, Meaning) and one.verb]
+    at, verb = next(((i, one) for i, one in verbs if _acts(said, i, subject)), (who, Meaning()))
+    later = next((one for i, one in verbs if i > at and _follows(said, i)), Meaning())
+    action, then = _deed(verb, subject), _deed(later, subject)
+    if subject == "glass" and "shatters" in (action, then):  # it falls and shatters
+        return "shatters", ""
+    if verb.waits and then:
+        return then, "waits"
+    return action, later.second or ""
+
+
+def _follows(said: Sequence[Part], place: int) -> bool:
+    """Whether the verb at a place is the second of two: "then stops", "and then it stops"."""
+    before = place - 2 if said[place - 1] in ("it", "he", "she", "they") else place - 1
+    return said[before] in ("then", "and")
+
+
+def _side(said: Sequence[Part], subject: str) -> str:
+    """The side to which the subject goes: "to the left" anywhere in its sentence, "left" alone right after a verb."""
     sides: set[str] = set()
     for place, one in enumerate(said):
-        if isinstance(one, Meaning) and one.side:
-            before, after = said[place - 1] if place else "", said[place + 1] if place + 1 < len(said) else ""
-            bound = after == "of" or (
-                isinstance(after, Meaning) and after.relation
-            )  # to the left of the road, right behind
-            if not bound and (one.number != "alone" or (isinstance(before, Meaning) and before.verb)):
-                sides.add(one.side)
+        if not isinstance(one, Meaning) or not one.side:
+            continue
+        before, after = said[place - 1] if place else "", said[place + 1] if place + 1 < len(said) else ""
+        bound = after in _BESIDE or (
+            isinstance(after, Meaning) and after.relation
+        )  # to the left of the road, right behind
+        goes = not one.bare or (isinstance(before, Meaning) and before.verb)
+        if goes and not bound and not any(lens in said[_clause(said, place) : place] for lens in _LENS):
+            sides.add(one.side)
     return sides.pop() if len(sides) == 1 else ""
+
+
+def _clause(said: Sequence[Part], place: int) -> int:
+    """Where the clause of a place begins, behind the stop before it."""
+    return max((i + 1 for i, one in enumerate(said[:place]) if one in _STOPS), default=0)
 
 
 def _deed(verb: Meaning, subject: str) -> str:

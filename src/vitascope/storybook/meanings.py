@@ -16,7 +16,7 @@ Facts = dict[str, str]
 """Values of attributes."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Meaning:
     """What a phrase can mean; where it stands decides which of these it does."""
 
@@ -35,6 +35,8 @@ class Meaning:
     waits: bool = False
     """Whether the verb after it is what happens, after a wait."""
     side: str | None = None
+    bare: bool = False
+    """Whether a side is said by its one word, which says other things too: a right hand."""
     relation: Facts = field(default_factory=dict)
     """What the subject is to another one, and what it does for that."""
     passive: bool = False
@@ -66,6 +68,23 @@ _OTHERWISE = (
     "shore",
 )
 """Words that say a place, a light or a weather within their phrases, and other things elsewhere: a dark blue ball."""
+_PLAINER = (
+    (re.compile(r"\b(it|there|he|she|that)'s\b"), r"\1 is"),
+    (re.compile(r"\bcamera (?:is )?(?:slowly |gently |smoothly |quickly )?(?=\w+(?:s|ing)\b)(?!is\b)"), "camera "),
+    (re.compile(r"\b2\b"), "two"),
+    (re.compile(r"\b3\b"), "three"),
+)
+"""What is said in other words: contractions, adverbs of the camera, digits."""
+_ALSO: dict[str, dict[str, tuple[str, ...]]] = {
+    "camera": {
+        "zooms in": ("zoom in", "camera zoom in"),
+        "zooms out": ("zoom out", "camera zoom out"),
+        "pans left": ("the camera moves left", "camera moving to the left", "camera moving left"),
+        "pans right": ("the camera moves right", "camera moving to the right", "camera moving right"),
+    },
+    "weather": {"clear": ("sunny day", "clear blue sky")},
+}
+"""What people say as well, beside what captions do."""
 _WATERS = ("water", "sea", "ocean")
 _LEADING = re.compile(r"^(?:in|on|at|across|through|along|during|by|an?|the) (?:an? |the )?")
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|[.,;]")
@@ -73,7 +92,10 @@ _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|[.,;]")
 
 def cut(prompt: str) -> Iterator[Part]:
     """The longest phrases of which something is known, and the words and stops between them."""
-    text = " ".join(_WORD.findall(prompt.lower())).replace("\u2019", "'")
+    text = prompt.lower().replace("\u2019", "'")
+    for pattern_, plain in _PLAINER:
+        text = pattern_.sub(plain, text)
+    text = " ".join(_WORD.findall(text))
     pattern, meanings = _phrases()
     at = 0
     while at < len(text):
@@ -119,6 +141,9 @@ def _either(a: Meaning, b: Meaning) -> Meaning:
         a.second or b.second,
         a.waits or b.waits,
         a.side or b.side,
+        a.bare and b.bare,
+        a.relation | b.relation,
+        a.passive or b.passive,
     )
 
 
@@ -150,7 +175,8 @@ def _alone() -> Iterator[tuple[str, Meaning]]:
         yield from all_of((phrase for kind in kinds for phrase in kind), mood=name)
     for name, kinds in telling.CAMERAS.items():
         yield from all_of((phrase for kind in kinds for phrase in kind if "{it}" not in phrase), camera=name)
-    for name, table in (("weather", words.WEATHER_SENTENCES), ("camera", words.CAMERA_SENTENCES)):  # of the first world
+    first = (("weather", words.WEATHER_SENTENCES), ("camera", words.CAMERA_SENTENCES))  # of the first world
+    for name, table in (*first, *_ALSO.items()):
         for value, phrases in table.items():
             yield from all_of(phrases, **{name: value})
     yield from all_of((*settings.LAMPS, *settings.TREES, *settings.LAMPS_AND_TREES, *settings.RINGS))
@@ -171,6 +197,11 @@ def _shortened(meanings: Mapping[str, Meaning]) -> Iterator[tuple[str, Meaning]]
             and meaning.facts.keys() <= {"place", "light"}
         ):
             found[short] = meaning.facts if found.get(short, meaning.facts) == meaning.facts else None
+    moments = [noun for nouns in settings.LIGHT_NOUNS.values() for noun in nouns] + [*settings.LIGHTS]
+    for joint in ("turns to", "turns into", "to"):  # where it is none of the world's turns, half of it says nothing
+        for before in moments:
+            for after in moments:
+                yield f"{before} {joint} {after}", Meaning()
     for short, facts in found.items():
         if facts is not None:
             yield short, Meaning(dict(facts))
@@ -184,13 +215,42 @@ def _who() -> Iterator[tuple[str, Meaning]]:
             yield one, Meaning(noun=subject, number="" if one == several else "one")
             yield several, Meaning(noun=subject, number="" if one == several else "several")
     colours = things.COLOURS | {"orange": things.GINGER}
-    for name, table in (("colour", colours), ("size", things.SIZES), ("count", things.COUNTS)):
+    for name, table in (
+        ("colour", colours),
+        ("size", things.SIZES),
+        ("count", things.COUNTS | {"two": (*things.COUNTS["two"], "a couple of")}),
+    ):
         for value, phrases in table.items():
             for phrase in phrases:
                 yield phrase, Meaning(quality={name: value})
     for side, phrases in telling.SIDES.items():
-        for phrase in phrases:
-            yield phrase, Meaning(side=side, number="alone" if phrase == side else "")
+        for phrase in (*phrases, *(one.removeprefix("from ") for one in phrases)):
+            yield phrase, Meaning(side=side, bare=phrase == side)
+
+
+_GOING = (
+    "walk",
+    "run",
+    "trot",
+    "jog",
+    "stroll",
+    "drive",
+    "ride",
+    "sail",
+    "fly",
+    "swim",
+    "roll",
+    "float",
+    "drift",
+    "glide",
+    "move",
+)
+_DEPTHS = {
+    "approaches": ("towards the camera", "toward the camera", "towards us", "toward us"),
+    "leaves": ("away", "away from the camera", "away from us"),
+}
+_NEITHER = ("go up and down", "move up and down", "stand up", "fall asleep", "fall apart", "stand in line")
+"""What sounds like a deed of the storybook and is none."""
 
 
 def _deeds() -> Iterator[tuple[str, Meaning]]:
@@ -205,6 +265,13 @@ def _deeds() -> Iterator[tuple[str, Meaning]]:
     for subject, table in deeds.OWN.items():
         yield from verbs(table, subject)
     yield from verbs(deeds.ALOFT, "rocket")
+    yield from verbs({"shatters": ("break", "break to pieces", "break into pieces", "smash")}, "glass")
+    yield from verbs({"shrinks": ("grow smaller",)}, "")
+    for action, ways in _DEPTHS.items():
+        yield from verbs({action: tuple(f"{verb} {way}" for verb in _GOING for way in ways)}, "")
+    for phrase in _NEITHER:
+        for text in _forms(phrase):
+            yield text, Meaning()
     into = [
         f"{verb} {where}{water}" for verb in ("drop", "fall") for where in ("into ", "into the ") for water in _WATERS
     ]
@@ -233,9 +300,14 @@ _PURSUING = {"follows": {"action": "walks"}, "chases": {"action": "runs"}}
 def _gapped() -> Iterator[tuple[str, Meaning]]:
     """Phrases around somebody, as patterns: with a blue box on the right, followed by a dog, the camera tracks it."""
     anyone, walker = _somebody(things.NOUNS), _somebody(WALKERS)
+    every = "|".join(noun for pairs in (*things.NOUNS.values(), (things.PERSON,)) for pair in pairs for noun in pair)
     for name, kinds in telling.CAMERAS.items():
         for phrase in (phrase for kind in kinds for phrase in kind if "{it}" in phrase):
-            yield phrase.format(it=f"(?:{anyone}|it|them|him|her)"), Meaning({"camera": name})
+            known = rf"(?:{things.DEFINITE} (?:{every})|it|them|him|her)"
+            yield (
+                f"{phrase.format(it='').strip()}(?: {known}|(?= (?!{things.DEFINITE} ){anyone}))",
+                Meaning({"camera": name}),
+            )
     for name, (here, there) in telling.RELATIONS.items():
         for phrase in here:
             yield f"{phrase.removesuffix(' {other}')}(?= {anyone})", Meaning(relation={"relation": name})
