@@ -70,11 +70,11 @@ class Steady(Probe):
         super().__init__(ProbeConfig(5, 16, 32, look=(4, 4, 8), motion=(4, 4, 8), maps=2, hidden=4))
         accuracy = dict.fromkeys(ATTRIBUTES, 0.99) | {"camera": 0.7}
         self.schooling = Schooling(0, 1, 1, 1000, accuracy, accuracy)
-        self.told = iter(told or [])
+        self.readings = iter(told or [])
 
     def read(self, films: Tensor, rows: int = 16) -> list[dict[str, str]]:
         first = {name: values[0] for name, values in ATTRIBUTES.items()}
-        return [next(self.told, first) for _ in films]
+        return [next(self.readings, first) for _ in films]
 
 
 class Maker:
