@@ -9,7 +9,6 @@ noise; what is lost only where t is near 1, it does not understand of the words.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,13 +19,14 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from vitascope.bench.answers import answer
 from vitascope.engine import Engine
-from vitascope.errors import BadShot, VitascopeError
+from vitascope.errors import BadShot
 from vitascope.evaluation.films import ROWS
 from vitascope.evaluation.report import probe_for
 from vitascope.evaluation.scenes import SPLITS, real, scenes
 from vitascope.finding import find
-from vitascope.media import Video, sheet
+from vitascope.media import sheet
 from vitascope.physics.noise import Noise
 from vitascope.physics.solvers import SOLVERS
 from vitascope.physics.times import shift_time
@@ -118,18 +118,7 @@ def main() -> None:
     parser.add_argument("--guidance", default=None)
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--sheet", type=Path, help="a PNG of each film, true and as it comes back from each time")
-    asked = parser.parse_args()
-    try:
-        if asked.sheet and asked.sheet.suffix != ".png":
-            raise BadShot(f"--sheet {asked.sheet}: a contact sheet is a picture; name a file that ends in .png.")
-        with torch.no_grad():
-            table, image = _measure(asked)
-        Console().print(table)
-        if asked.sheet:
-            print(Video(image[None], 1.0).save(asked.sheet))
-    except VitascopeError as error:
-        print(f"vitascope: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    answer(parser.parse_args(), _measure)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ probe chooses of several, as another probe reads both, which had no part in the 
 
 Where the folder does not exist yet, the other probe is trained, about an hour on one core, and kept there. It is the weaker one, so
 that of what is gained it sees a part. Who chooses and who judges err alike where they learned alike: both saw true films alone. So
-look at the sheet too, a row a prompt: the first take and the chosen one, from beginning to end.
+look at the sheet too, a row a prompt: the first take and the chosen one, from beginning to end. What is gained in the mean is told
+with its standard error over the prompts.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,8 +20,10 @@ from rich.progress import Progress, track
 from rich.table import Table
 from torch import Tensor
 
+from vitascope.bench.answers import answer
+from vitascope.bench.returns import shares
 from vitascope.engine import Engine
-from vitascope.errors import BadModel, BadShot, VitascopeError
+from vitascope.errors import BadModel, BadShot
 from vitascope.evaluation.adherence import fits
 from vitascope.evaluation.films import prepared
 from vitascope.evaluation.lessons import train_probe
@@ -30,7 +31,7 @@ from vitascope.evaluation.probe import Probe, ProbeConfig
 from vitascope.evaluation.scenes import SPLITS, scenes
 from vitascope.evaluation.takes import judge, takes
 from vitascope.finding import find
-from vitascope.media import Video, filmstrip, sheet
+from vitascope.media import filmstrip, sheet
 from vitascope.shot import MOST_TAKES
 from vitascope.storybook import plain
 
@@ -38,12 +39,6 @@ REFEREE, LESSONS, EXAMINED = 77, 1600, 500
 """The seed of the other probe's weights and lessons, how many lessons there are, and on how many films it is examined."""
 STRIP = 4
 """Frames of a film on the sheet."""
-
-
-def shares(read: Sequence[Mapping[str, str]], asked: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """The share of films that are read as they were asked for, for each attribute, and the mean of those."""
-    found = {name: sum(r[name] == a[name] for r, a in zip(read, asked, strict=True)) / len(asked) for name in asked[0]}
-    return found | {"mean": sum(found.values()) / len(found)}
 
 
 def referee_in(folder: Path, engine: Engine) -> Probe:
@@ -70,8 +65,8 @@ def ensure_another(chooser: Probe, referee: Probe) -> None:
     ours, theirs = chooser.state_dict(), referee.state_dict()
     if ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours):
         raise BadModel(
-            "--probe: this is the probe that chooses the takes, and it would judge its own choice; train another one, as "
-            "vitascope evaluate --probe with a new folder does."
+            "--probe: this is the probe that chooses the takes, and it would judge its own choice; name a folder that does not "
+            "exist yet, and another is trained."
         )
 
 
@@ -99,11 +94,20 @@ def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
             read[name] += referee.read(take.frames[None])
         strips += [filmstrip(take.frames, STRIP) for take in pair]
     before, after = shares(read["first"], labels), shares(read["chosen"], labels)
-    own = referee.schooling.accuracy if referee.schooling else {}
+    own, count = referee.schooling.accuracy if referee.schooling else {}, len(shown)
     table = Table("read as asked", "one take", f"the best of {asked.takes}", "this probe on true films")
-    table.title = f"of {len(shown)} {asked.split} prompts"
+    table.title = f"of {count} {asked.split} prompts"
     for name in before:
-        table.add_row(name, f"{before[name]:.1%}", f"{after[name]:.1%}", f"{own[name]:.1%}" if name in own else "")
+        row = f"{before[name] / count:.1%}", f"{after[name] / count:.1%}", f"{own[name]:.1%}" if name in own else ""
+        table.add_row(name, *row)
+    gains = [
+        sum((c[name] == a[name]) - (f[name] == a[name]) for name in a) / len(a)
+        for f, c, a in zip(read["first"], read["chosen"], labels, strict=True)
+    ]
+    mean = [sum(counts.values()) / len(counts) / count for counts in (before, after)]
+    spread = torch.tensor(gains, dtype=torch.float64).std().item() / count**0.5 if count > 1 else 0.0
+    table.add_row("mean", *(f"{share:.1%}" for share in mean), "")
+    table.caption = f"the mean gains {mean[1] - mean[0]:.1%}, with a standard error of {spread:.1%}"
     return table, sheet(strips, 2)
 
 
@@ -122,18 +126,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--split", choices=SPLITS, default=SPLITS[0])
     parser.add_argument("--sheet", type=Path, help="a PNG of the first take of each prompt and the chosen one")
-    asked = parser.parse_args()
-    try:
-        if asked.sheet and asked.sheet.suffix != ".png":
-            raise BadShot(f"--sheet {asked.sheet}: a contact sheet is a picture; name a file that ends in .png.")
-        with torch.no_grad():
-            table, image = _measure(asked)
-        Console().print(table)
-        if asked.sheet:
-            print(Video(image[None], 1.0).save(asked.sheet))
-    except VitascopeError as error:
-        print(f"vitascope: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    answer(parser.parse_args(), _measure)
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ def run(command: Command) -> None:
         shot = shot.model_copy(update={"frames": following(control_length(command.video, FPS))})
     tile = chosen_tile(command.tile if command.tile is not None or "tile" not in record else str(record["tile"]))
     device = chosen_device(command.device)
-    path = Path(command.output) if command.output is not None else default_output(shot)
+    path = output_of(command, shot)
     fits(path, shot, command.force)
     count = whole("--takes", command.takes, 4, MOST_TAKES, 2)
     probe = None if command.takes is None else judging(command, model, shot, count)
@@ -183,7 +183,7 @@ def run(command: Command) -> None:
         else:
             best = max(takes(engine, full, count, probe, given, told.step), key=lambda take: take.likely)
             told.note(str(best))
-            path = Path(command.output) if command.output is not None else default_output(best.shot)
+            path = output_of(command, best.shot)
             full, (chunks, fps, made) = best.shot, engine.filmed(best.shot, [best.frames])
         for sentence in [*engine.notices, *engine.warnings(full), *_differences(record, made, command.from_)]:
             told.warn(sentence)
@@ -200,9 +200,8 @@ def judging(command: Command, model: str | None, shot: Shot, count: int) -> Prob
     folder = located(model)
     probe = judge(folder, folder.name)
     wanted(shot, probe)
-    if command.output is None:
-        for seed in seeds(shot.seed or 0, count):
-            fits(default_output(shot.model_copy(update={"seed": seed})), shot, command.force)
+    for seed in seeds(shot.seed or 0, count):
+        fits(output_of(command, shot.model_copy(update={"seed": seed})), shot, command.force)
     return probe
 
 
@@ -363,6 +362,11 @@ def asked(command: Command, record: Mapping[str, Any]) -> Shot:
     anew = [name for name in Given._fields if getattr(command, ELSEWHERE.get(name, name)) is not None]
     before = {name: value for name, value in before.items() if name not in anew}
     return Shot.model_validate({**before, **said})
+
+
+def output_of(command: Command, shot: Shot) -> Path:
+    """Where the film of a shot goes: as the command says, or by its own name."""
+    return Path(command.output) if command.output is not None else default_output(shot)
 
 
 def default_output(shot: Shot) -> Path:

@@ -65,7 +65,7 @@ def facts(path: Name) -> Facts:
 
 def is_complete(path: Name) -> bool | None:
     """Whether all of a film is there that its file promises, by its packets, none of which is unpacked; None where that cannot
-    be told: what promises nothing (a picture, a transport stream, a film in fragments) can have lost its end unseen.
+    be told: what promises nothing (a picture other than a JPEG, a transport stream, a film in fragments) can have lost its end unseen.
 
     Raises:
         BadMedia: when the file is not a film.

@@ -45,8 +45,6 @@ _BESIDE = ("of", "up", "past", "through", "into", "across", "over", "behind", "h
 """Words behind "left" or "right" with which these tell no way to go."""
 _WEARING = ("dressed", "in", "wearing", "with", *_ONE, things.DEFINITE, "long", "short", "warm", "thick")
 _GARMENTS = ("coat", "coats", "scarf", "scarves", "jacket", "jackets", "cloak", "raincoat", "parka")
-
-
 _ELSEWHERE = {"stone": WATER}
 """Where a subject is only for one of its actions (`World.places`)."""
 
@@ -61,11 +59,8 @@ def asked(prompt: str, world: str = "whole") -> Facts:
     laws, found = WORLDS[world], _understood(_affirmed(cut(prompt)))
     kind = None if laws.free else KINDS.get(found.get("subject", ""))
     if kind:  # what this subject cannot have in its world is not asked of it
-        has = {
-            "colour": kind.colours,
-            "action": kind.actions,
-            "place": (*kind.places, *_ELSEWHERE.get(found["subject"], ())),
-        }
+        places = (*kind.places, *_ELSEWHERE.get(found["subject"], ()))
+        has = {"colour": kind.colours, "action": kind.actions, "place": places}
         found = {name: value for name, value in found.items() if value in has.get(name, (value,))}
         if "action" not in found:
             found.pop("heading", None)
@@ -239,7 +234,7 @@ def _done(said: Sequence[Part], who: int, pursuing: str) -> Facts:
     assert isinstance(named, Meaning)
     subject = named.noun or ""
     action, change = _verbs(said, who, subject)
-    action, side = pursuing or action, _side(said, subject)
+    action, side = pursuing or action, _side(said)
     if pursuing and change == "waits":
         change = ""
     if action == "moves":
@@ -268,16 +263,15 @@ def _follows(said: Sequence[Part], place: int) -> bool:
     return said[before] in ("then", "and")
 
 
-def _side(said: Sequence[Part], subject: str) -> str:
-    """The side to which the subject goes: "to the left" anywhere in its sentence, "left" alone right after a verb."""
+def _side(said: Sequence[Part]) -> str:
+    """The side to which somebody goes: "to the left" in a clause that speaks of no camera, "left" alone right after a verb."""
     sides: set[str] = set()
     for place, one in enumerate(said):
         if not isinstance(one, Meaning) or not one.side:
             continue
         before, after = said[place - 1] if place else "", said[place + 1] if place + 1 < len(said) else ""
-        bound = after in _BESIDE or (
-            isinstance(after, Meaning) and after.relation
-        )  # to the left of the road, right behind
+        # To the left of the road, right behind a man.
+        bound = after in _BESIDE or (isinstance(after, Meaning) and after.relation)
         goes = not one.bare or (isinstance(before, Meaning) and before.verb)
         if goes and not bound and not any(lens in said[_clause(said, place) : place] for lens in _LENS):
             sides.add(one.side)

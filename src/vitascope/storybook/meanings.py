@@ -171,6 +171,11 @@ def _alone() -> Iterator[tuple[str, Meaning]]:
         changed, before, _ = TURNS[name]
         yield from all_of(brief, change=name)
         yield from all_of(full, change=name, **{changed: before})
+    moments = [noun for nouns in settings.LIGHT_NOUNS.values() for noun in nouns] + [*settings.LIGHTS]
+    for joint in ("turns to", "turns into", "to"):  # where it is none of the world's turns, half of it says nothing
+        for before in moments:
+            for after in moments:
+                yield f"{before} {joint} {after}", Meaning()
     for name, kinds in settings.MOODS.items():
         yield from all_of((phrase for kind in kinds for phrase in kind), mood=name)
     for name, kinds in telling.CAMERAS.items():
@@ -197,11 +202,6 @@ def _shortened(meanings: Mapping[str, Meaning]) -> Iterator[tuple[str, Meaning]]
             and meaning.facts.keys() <= {"place", "light"}
         ):
             found[short] = meaning.facts if found.get(short, meaning.facts) == meaning.facts else None
-    moments = [noun for nouns in settings.LIGHT_NOUNS.values() for noun in nouns] + [*settings.LIGHTS]
-    for joint in ("turns to", "turns into", "to"):  # where it is none of the world's turns, half of it says nothing
-        for before in moments:
-            for after in moments:
-                yield f"{before} {joint} {after}", Meaning()
     for short, facts in found.items():
         if facts is not None:
             yield short, Meaning(dict(facts))
@@ -228,23 +228,8 @@ def _who() -> Iterator[tuple[str, Meaning]]:
             yield phrase, Meaning(side=side, bare=phrase == side)
 
 
-_GOING = (
-    "walk",
-    "run",
-    "trot",
-    "jog",
-    "stroll",
-    "drive",
-    "ride",
-    "sail",
-    "fly",
-    "swim",
-    "roll",
-    "float",
-    "drift",
-    "glide",
-    "move",
-)
+_GOING = ("walk", "run", "trot", "jog", "stroll", "drive", "ride", "sail", "fly", "swim", "roll", "float", "drift", "glide",
+          "move")  # fmt: skip
 _DEPTHS = {
     "approaches": ("towards the camera", "toward the camera", "towards us", "toward us"),
     "leaves": ("away", "away from the camera", "away from us"),
