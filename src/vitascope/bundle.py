@@ -82,7 +82,7 @@ class System:
     def doubts(self, shot: Shot) -> list[str]:
         """What is so far from what was learned that the film may be of little, a sentence each."""
         learned, told = self.recipe.video, []
-        if shot.prompt.strip() and self.text.says_nothing(shot.prompt):
+        if shot.prompt.strip() and self.text.says_nothing(shot.said("prompt").text):
             told.append(f"nothing in the prompt is known to {self.name}: the film is of anything")
         frames, height, width = (
             getattr(shot, name) or getattr(learned, name) for name in ("frames", "height", "width")

@@ -19,12 +19,13 @@ from vitascope.checkpoints.wan_system import WanSystem
 from vitascope.checkpoints.weights import Weights, opened
 from vitascope.codec import VideoCodec, tile_side
 from vitascope.diffusion import Diffusion
+from vitascope.emphasis import Phrase, Weighed
 from vitascope.errors import BadModel, BadShot
 from vitascope.finding import choose_device, located
 from vitascope.finding import find as find
 from vitascope.media import Video, interpolate, interpolation
 from vitascope.physics.field import Field
-from vitascope.physics.guidance import guide
+from vitascope.physics.guidance import emphasise, guide
 from vitascope.physics.noise import Noise
 from vitascope.physics.solvers import SOLVERS, Step
 from vitascope.physics.times import shifted
@@ -227,7 +228,7 @@ class Engine:
             told.append("a film of one frame that begins with a picture is that picture; ask for more frames")
         if shot.negative and not shot.scale.guided:
             told.append("with guidance 1 a negative prompt has no effect; ask for more, such as 4")
-        for text in (shot.prompt, shot.negative):
+        for text in _texts(shot):
             cut = self.text.cut(text)
             if cut:
                 told.append(f"this model reads {self.text.length} words; what follows was cut: '{cut[:200]}'")
@@ -235,7 +236,7 @@ class Engine:
 
     def unknown_words(self, shot: Shot) -> list[str]:
         """The words of the prompt and the negative that the model never learned, as they were typed."""
-        return list(dict.fromkeys([*self.text.unknown_words(shot.prompt), *self.text.unknown_words(shot.negative)]))
+        return list(dict.fromkeys(word for text in _texts(shot) for word in self.text.unknown_words(text)))
 
     def begun(self, shot: Shot, given: Given) -> tuple[Shot, Given]:
         """A prepared shot that names what it is given by its hashes, and that at the film's size.
@@ -271,16 +272,33 @@ class Engine:
         preset = PRESETS[one.preset] if one.preset else None
         if preset:
             diffusion = diffusion.clocked(preset.grid(one).clocked)
-        negatives = [preset.negative(shot, self.system.kind) if preset else shot.negative for shot in shots]
-        prompts = ["" if shot.unconditional else shot.prompt for shot in shots]
+        kind = self.system.kind
+        negatives = [
+            Weighed(preset.negative(shot, kind)) if preset and not shot.negative else shot.said("negative")
+            for shot in shots
+        ]
+        prompts = [Weighed("") if shot.unconditional else shot.said("prompt") for shot in shots]
         with self.system.working("text"):
-            wanted, other = self._told(prompts, guides), self._told(negatives, guides)
-        guided = diffusion.field(wanted, guides.first)
-        if not all(shot.unconditional and not negative for shot, negative in zip(shots, negatives)):
-            guided = guide(guided, diffusion.field(other, guides.first), one.scale.at)
+            wanted, other = (self._saying(diffusion, said, guides) for said in (prompts, negatives))
+        guided = wanted
+        if not all(shot.unconditional and not negative.text for shot, negative in zip(shots, negatives)):
+            guided = guide(wanted, other, one.scale.at)
         if guides.first is not None:
             guided = diffusion.beginning(guided, guides.first, self.latent_shape(one)[1])
-        return guided.at_most(self._rows(one, 2 * len(shots), guides))
+        return guided.at_most(
+            self._rows(one, len(shots) * sum(1 + _most(said) for said in (prompts, negatives)), guides)
+        )
+
+    def _saying(self, diffusion: Diffusion, said: Sequence[Weighed], guides: Guides) -> Field:
+        """The field of prompts, a row each, whose phrases count by their weights."""
+        whole = diffusion.field(self._told([one.text for one in said], guides), guides.first)
+        without: dict[Field, Tensor] = {}
+        for place in range(_most(said)):
+            # Who has fewer phrases than others is compared with itself, and that counts nothing.
+            here = [one.phrases[place] if place < len(one.phrases) else Phrase("", 1.0, one.text) for one in said]
+            weight = torch.tensor([phrase.weight for phrase in here], device=self.device).view(-1, 1, 1, 1, 1)
+            without[diffusion.field(self._told([phrase.without for phrase in here], guides), guides.first)] = weight
+        return emphasise(whole, without)
 
     def _rows(self, shot: Shot, count: int, guides: Guides) -> int | None:
         """How many rows the network gets at once: one where `count` of them do not fit into memory; None: all."""
@@ -408,6 +426,16 @@ def _alike(shots: Sequence[Shot], names: Sequence[str]) -> None:
         values = {getattr(shot, name) for shot in shots}
         if len(values) != 1:
             raise ValueError(f"{name}: got shots with {sorted(map(str, values))}; expected one value in one walk")
+
+
+def _texts(shot: Shot) -> tuple[str, str]:
+    """What a shot's prompt and its negative say, without the marks of weights."""
+    return shot.said("prompt").text, shot.said("negative").text
+
+
+def _most(said: Iterable[Weighed]) -> int:
+    """How many weighed phrases the prompt has that has most of them."""
+    return max(len(one.phrases) for one in said)
 
 
 def _known(shot: Shot, name: str) -> int:

@@ -27,6 +27,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from vitascope.emphasis import Weighed, weighed
 from vitascope.errors import BadPrompt, BadShot, nearest
 
 if TYPE_CHECKING:
@@ -266,6 +267,22 @@ class Shot(BaseModel):
                 "--unconditional."
             )
         return self
+
+    @model_validator(mode="after")
+    def _weighs_within_reason(self) -> Self:
+        weighs = any(self.said(name).phrases for name in ("prompt", "negative"))
+        if weighs and self.preset == "comfy":
+            raise BadPrompt(
+                "weights in a prompt --as comfy: ComfyUI moves the words' embeddings by them, which is not done here; leave --as out "
+                "to have them heard as vitascope does, or write \\( and \\) for parentheses that mean no weight."
+            )
+        return self
+
+    def said(self, name: Literal["prompt", "negative"]) -> Weighed:
+        """What the prompt or the negative says, and how much its phrases count. To the official code and to diffusers, which know
+        no weights, parentheses are text."""
+        text = getattr(self, name)
+        return weighed(text) if self.preset in (None, "comfy") else Weighed(text)
 
     def filled(self, defaults: Mapping[str, object]) -> Shot:
         """This shot with each None taken from `defaults` where it has one. What was asked is never changed.

@@ -371,7 +371,7 @@ def output_of(command: Command, shot: Shot) -> Path:
 
 def default_output(shot: Shot) -> Path:
     """`<first words>-<seed>.mp4`, of letters and digits only."""
-    words = re.findall(r"\w+", unicodedata.normalize("NFKC", shot.prompt).lower().replace("_", " "))[:6]
+    words = re.findall(r"\w+", unicodedata.normalize("NFKC", shot.said("prompt").text).lower().replace("_", " "))[:6]
     text = "-".join(words).encode()[:80].decode(errors="ignore")  # file systems count bytes
     return Path(f"{text or ('unconditional' if shot.unconditional else 'film')}-{shot.seed}.mp4")
 

@@ -56,6 +56,20 @@ def compose(weighted: Mapping[Field, Weight], base: Field) -> Field:
     return _sum([base, *(weight * (field - base) for field, weight in weighted.items())])
 
 
+def emphasise(whole: Field, without: Mapping[Field, Weight]) -> Field:
+    """A prompt of which some phrases count more or less: whole + the sum of (weight_i - 1) (whole - without_i).
+
+    `without` has the field of the same prompt without a phrase, and the phrase's weight. The difference of the two is the gradient
+    of log p(phrase | x, the rest of the prompt), so that at 1 nothing changes, at 0 one phrase is as if never said, and above 1 it
+    is what guidance is to a whole prompt (Ho & Salimans 2022, arXiv:2207.12598); a weight may be a function of t or a tensor.
+    """
+    return _sum([whole, *(_less_one(weight) * (whole - field) for field, weight in without.items())])
+
+
+def _less_one(weight: Weight) -> Weight:
+    return (lambda t: weight(t) - 1) if callable(weight) else weight - 1
+
+
 def _sum(fields: list[Field]) -> Field:
     total = fields[0]
     for field in fields[1:]:
