@@ -7,6 +7,7 @@ without the phrase, between them between both; above 1 the film goes on in that 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ MOST = 8
 _WEIGHT = re.compile(r"(?<=\S)\s*:\s*(?P<weight>[-+]?(?:\d+(?:\.\d*)?|\.\d+))\s*$", re.ASCII)
 _COUNTED = re.compile(r"\d:\d+\s*$", re.ASCII)
 """A time of day or a ratio, as 5:30 and 16:9, and no weight."""
+_LONGEST = 60  # characters of a weight with its colon and the spaces around it
 _SEAM = (
     (re.compile(r"\s+([,.;:!?])"), r"\1"),
     (re.compile(r"[,;:](?=\s*[,.;:!?])"), ""),
@@ -69,25 +71,22 @@ def weighed(prompt: str) -> Weighed:
     marks = list(_marks(prompt))
     signs = {place for mark in marks for place in (mark.begin - 1, *range(mark.end, mark.close + 1))}
     signs |= {place for place in range(len(prompt)) if _escape(prompt, place)}
-    kept = [place for place in range(len(prompt)) if place not in signs]
-    text = "".join(prompt[place] for place in kept)
+    text = "".join(sign for place, sign in enumerate(prompt) if place not in signs)
     if not text.strip():  # "()": marks around nothing are what was said
         return Weighed(prompt)
-    spans: dict[tuple[int, ...], float] = {}
+    at = [0, *itertools.accumulate(place not in signs for place in range(len(prompt)))]  # where a place is in the text
+    spans: dict[tuple[int, int], float] = {}
     for mark in marks:
-        inside = [i for i, place in enumerate(kept) if mark.begin <= place < mark.end]
-        while inside and text[inside[0]].isspace():
-            inside.pop(0)
-        while inside and text[inside[-1]].isspace():
-            inside.pop()
-        if inside:
-            span = (inside[0], inside[-1] + 1)
+        begin, end = at[mark.begin], at[mark.end]
+        phrase = text[begin:end]
+        if phrase.strip():
+            span = end - len(phrase.lstrip()), begin + len(phrase.rstrip())
             spans[span] = spans.get(span, 1.0) * mark.weight
     found = [(span, weight) for span, weight in sorted(spans.items()) if weight != 1]
     for (begin, end), weight in found:
         if not abs(weight) <= LARGEST:
             raise BadPrompt(
-                f"'{text[begin:end][:60]}' with weight {weight:g}: a weight is from -{LARGEST:g} to {LARGEST:g}, and 2 is much; write "
+                f"{text[begin:end][:60]!r} with weight {weight:g}: a weight is from -{LARGEST:g} to {LARGEST:g}, and 2 is much; write "
                 "\\( and \\) for parentheses that mean no weight."
             )
     if len(found) > MOST:
@@ -111,7 +110,8 @@ def _marks(prompt: str) -> Iterator[_Mark]:
             opened.append(place + 1)
         elif opened:
             begin = opened.pop()
-            told = None if _COUNTED.search(prompt, begin, place) else _WEIGHT.search(prompt, begin, place)
+            near = max(begin, place - _LONGEST)
+            told = None if _COUNTED.search(prompt, near, place) else _WEIGHT.search(prompt, near, place)
             yield _Mark(begin, told.start() if told else place, place, float(told["weight"]) if told else USUAL)
 
 

@@ -8,11 +8,13 @@ from itertools import pairwise
 
 import pytest
 
+from vitascope.emphasis import weighed
 from vitascope.evaluation.scenes import scenes
 from vitascope.evaluation.steering import (
     CURVES,
     OPEN,
     SCENES,
+    STRESSED,
     UNWANTED,
     Asked,
     Point,
@@ -20,10 +22,13 @@ from vitascope.evaluation.steering import (
     in_clauses,
     levels,
     negated,
+    phrase_of,
     shots,
+    stressed,
     telling_only,
 )
 from vitascope.storybook import WORLDS, plain, vocabulary
+from vitascope.storybook.asking import asked as asked_for
 from vitascope.storybook.worlds import ENDLESS_NIGHT, SHELTERED, TURNS
 
 MANY = 1200
@@ -37,6 +42,37 @@ def points(curve: str, line: str, films: int, world: str) -> list[Point]:
 def spoken(prompt: str) -> Counter[str]:
     """Its words, without points and commas; "an" is "a"."""
     return Counter("a" if word == "an" else word for word in re.findall(r"[\w-]+", prompt))
+
+
+@pytest.mark.parametrize("world", list(WORLDS))
+@pytest.mark.parametrize("name", STRESSED)
+def test_the_phrase_that_is_weighed_says_the_attribute_and_nothing_else(name: str, world: str) -> None:
+    told = points("emphasis", name, MANY // 4, world)
+    assert [point.x for point in told] == sorted(point.x for point in told)
+    assert {0.0, 1.0} < {point.x for point in told}
+    by_weight = {point.x: [weighed(asked.prompt) for asked in point.asked] for point in told}
+    for point in told:
+        assert [one.says for one in point.asked] == [one.says for one in told[0].asked]
+        assert [one.text for one in by_weight[point.x]] == [one.text for one in by_weight[1.0]]
+        weights = {phrase.weight for one in by_weight[point.x] for phrase in one.phrases}
+        assert weights == ({point.x} - {1.0})
+    usual = WORLDS[world].values[name][0]
+    for asked, one in zip(told[0].asked, by_weight[0.0]):
+        assert name == "colour" or asked.says[name] != usual
+        (phrase,) = one.phrases
+        read, rest = asked_for(one.text, world), asked_for(phrase.without, world)
+        assert read[name] == asked.says[name]
+        assert rest == {key: value for key, value in read.items() if key != name}, "no more and no less is said"
+    assert len({one.text for one in by_weight[1.0]}) > 0.9 * len(by_weight[1.0])
+
+
+def test_what_is_usual_or_not_said_alone_is_not_weighed() -> None:
+    told = [scene for scene in scenes(200, world="whole") if scene.camera == "still" or scene.weather == "clear"]
+    assert len(told) > 100
+    assert all(phrase_of(one, "camera") is None for one in told if one.camera == "still")
+    assert all(phrase_of(one, "weather") is None for one in told if one.weather == "clear")
+    one = next(scene for scene in scenes(200, world="whole") if scene.camera == "pans left")
+    assert stressed(one, "camera", 1.5).count("(the camera pans left:1.5)") == 1
 
 
 @pytest.mark.parametrize("world", list(WORLDS))

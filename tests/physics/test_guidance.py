@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vitascope.physics.exact import GaussianMixture
 from vitascope.physics.field import leaf
-from vitascope.physics.guidance import apg, blend, compose, falling, guide, interval, rescale, threshold
+from vitascope.physics.guidance import apg, blend, compose, emphasise, falling, guide, interval, rescale, threshold
 from vitascope.physics.schedule import Linear
 
 MIXTURE = GaussianMixture(torch.linspace(-2, 2, 36).reshape(3, 2, 6).sin(), [0.4, 0.6, 0.5])
@@ -50,6 +50,23 @@ def test_composition_adds_directions() -> None:
     a, b, c = (each(X, 0.4) for each in (A, B, C))
     torch.testing.assert_close(compose({A: 3.0, B: -2.0}, C)(X, 0.4), c + 3 * (a - c) - 2 * (b - c))
     torch.testing.assert_close(compose({A: falling(1.0, 0.0)}, C)(X, 0.4), c + 0.4 * (a - c))
+
+
+def test_a_phrase_of_weight_1_is_the_whole_and_of_0_the_rest() -> None:
+    assert torch.equal(emphasise(A, {})(X, 0.5), A(X, 0.5))
+    assert torch.equal(emphasise(A, {B: 1.0})(X, 0.5), A(X, 0.5))
+    torch.testing.assert_close(emphasise(A, {B: 0.0})(X, 0.5), B(X, 0.5))
+    torch.testing.assert_close(emphasise(A, {B: 3.0})(X, 0.5), guide(A, B, 3.0)(X, 0.5))
+
+
+def test_phrases_count_beside_each_other_and_beside_guidance() -> None:
+    a, b, c = (each(X, 0.4) for each in (A, B, C))
+    torch.testing.assert_close(emphasise(A, {B: 3.0, C: 0.5})(X, 0.4), a + 2 * (a - b) - 0.5 * (a - c))
+    torch.testing.assert_close(emphasise(A, {B: falling(3.0, 1.0)})(X, 0.4), a + 0.8 * (a - b))
+    stressed = emphasise(A, {B: 2.5})
+    torch.testing.assert_close(guide(stressed, C, 4.0)(X, 0.4), guide(A, C, 4.0)(X, 0.4) + 4 * 1.5 * (a - b))
+    each = torch.tensor([1.0, 0.0, 2.0, 1.0], dtype=X.dtype).view(-1, 1, 1)
+    torch.testing.assert_close(emphasise(A, {B: each})(X, 0.4), a + (each - 1) * (a - b))
 
 
 def test_a_blend_is_the_weighted_mean() -> None:

@@ -88,8 +88,8 @@ class Command:
     first: Flag = False
     """Give each film the first picture of its scene's true one, as generate --image does, and measure what it makes of it."""
     curves: Text = None
-    """Measure steering curves instead: all, or some of guidance, steps, length, order, contradiction, complexity and
-    negative, with commas between. With --out it goes on where it was stopped."""
+    """Measure steering curves instead: all, or some of guidance, steps, length, order, contradiction, complexity, negative
+    and emphasis, with commas between. With --out it goes on where it was stopped."""
     films: Whole = None
     """How many films are made for each point of a curve, and of each of the four scenes of length; 16 if not given."""
     steps: Whole = None

@@ -23,6 +23,7 @@ CURVES = (
     "contradiction",
     "complexity",
     "negative",
+    "emphasis",
 )  # as `evaluation.steering` has them
 SETS = {"guidance": ("guidance",), "steps": ("steps", "solver")}
 """The flags whose values a curve sets itself, point by point."""

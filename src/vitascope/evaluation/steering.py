@@ -7,6 +7,7 @@ a list of prompts with what they say, and how the films of all of them are made.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -24,6 +25,9 @@ from vitascope.storybook.worlds import DEFAULT, ENDLESS_NIGHT, SHELTERED, world_
 GUIDANCE = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 15.0)
 STEPS = (4, 8, 16, 32, 64, 100)
 SOLVERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m", "unipc", "adaptive")
+WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+STRESSED = ("camera", "weather", "colour")
+"""Attributes of which a prompt has a phrase that is weighed: what films obey seldom, often, and in between."""
 FRAMES = (17, 33)
 """The lengths of films whose prompts are simple and complex."""
 CONTRADICTED = "light"
@@ -318,6 +322,37 @@ def _anywhere(scene: Scene) -> bool:
     return _bare(scene) and bool(places & snowy) and bool(places - snowy - set(ENDLESS_NIGHT))
 
 
+def _emphasis(films: int, world: str = DEFAULT) -> Iterator[Point]:
+    """One phrase of the full caption counts more or less than the rest, with the same seeds."""
+    for name in STRESSED:
+        shown = _fitting(films, world, lambda scene, name=name: phrase_of(scene, name) is not None)
+        for weight in WEIGHTS:
+            asked = tuple(Asked(stressed(scene, name, weight), scene.shows()) for scene in shown)
+            yield Point("emphasis", name, weight, asked)
+
+
+def phrase_of(scene: Scene, name: str) -> str | None:
+    """What the full caption says of an attribute and of nothing else, a word for the colour and else a clause, where the attribute
+    is not the usual one; None where there is no such phrase."""
+    if name == "colour":
+        return scene.colour if plain(scene).split().count(scene.colour) == 1 else None
+    if scene.turn != "none":  # which tells of the light or the weather once more
+        return None
+    usual = replace(scene, **{name: world_of(scene.world).values[name][0]})
+    clauses, other = in_clauses(scene)[1], in_clauses(usual)[1]
+    own = [clause for clause in clauses if clause not in other]
+    return (
+        own[0] if len(own) == 1 and [c for c in clauses if c not in own] == [c for c in other if c in clauses] else None
+    )
+
+
+def stressed(scene: Scene, name: str, weight: float) -> str:
+    """The full caption, in which what it says of an attribute has a weight."""
+    phrase = phrase_of(scene, name)
+    assert phrase is not None
+    return re.sub(rf"\b{re.escape(phrase)}\b", f"({phrase}:{weight:g})", plain(scene), count=1)
+
+
 CURVES: dict[str, Curve] = {
     "guidance": Curve("What does stronger guidance give, and what does it take?", "guidance", _guidance),
     "steps": Curve("How many steps does each solver need?", "steps", _steps),
@@ -326,5 +361,6 @@ CURVES: dict[str, Curve] = {
     "contradiction": Curve("What does a prompt show that contradicts itself?", "last sentence", _contradiction),
     "complexity": Curve("How much of a prompt can short and long films hold?", "attributes said", _complexity),
     "negative": Curve("Does a negative prompt help?", "negative prompt", _negative),
+    "emphasis": Curve("What does a weight on a phrase do?", "weight of the phrase", _emphasis),
 }
 """The curves by name, in the order in which they are measured."""
