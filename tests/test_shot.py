@@ -107,7 +107,7 @@ def test_the_largest_that_is_allowed_is_allowed() -> None:
     assert shot.seed == 2**63 - 1
 
 
-@pytest.mark.parametrize("prompt", ["(((((", "(a:1e309)", "(a:nan)", "None", "-1", "caf\xe9 \u6f22 \U0001f600", "a\nb"])
+@pytest.mark.parametrize("prompt", ["(((((", "(a:nan)", "None", "-1", "caf\xe9 \u6f22 \U0001f600", "a\nb"])
 def test_odd_text_is_still_text(prompt: str) -> None:
     assert Shot(prompt=prompt).prompt == prompt
 

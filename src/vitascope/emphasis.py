@@ -2,15 +2,15 @@
 
 A weight says how strongly a phrase is heard beside the rest of the prompt. At 1 the prompt is as without the marks, at 0 as
 without the phrase, between them between both; above 1 the film goes on in that direction, below 0 away from it
-(`physics.guidance.emphasise`). Weights multiply where marks stand around marks, as usual: `((dog))` is 1.21.
+(`physics.guidance.emphasise`). What several phrases add is added up, also where one lies within another; marks around the same
+phrase multiply, as usual: `((dog))` is 1.21.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,17 +22,13 @@ LARGEST = 10.0
 MOST = 8
 """Phrases that are weighed in a prompt, at most: each is a row more for the network at every step."""
 
-_WEIGHT = re.compile(r"(?<=\S)\s*:\s*(?P<weight>[-+]?(?:\d+(?:\.\d*)?|\.\d+))\s*$", re.ASCII)
-_COUNTED = re.compile(r"\d:\d+\s*$", re.ASCII)
-"""A time of day or a ratio, as 5:30 and 16:9, and no weight."""
-_LONGEST = 60  # characters of a weight with its colon and the spaces around it
-_SEAM = (
-    (re.compile(r"\s+([,.;:!?])"), r"\1"),
-    (re.compile(r"[,;:](?=\s*[,.;:!?])"), ""),
-    (re.compile(r"\s{2,}"), " "),
-    (re.compile(r"^[\s,.;:!?]+"), ""),
-)
-"""What is mended where a phrase was taken out."""
+_WEIGHT = re.compile(r"\s*:\s*(?P<weight>[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))\s*$")
+_ODD = re.compile(r":[-+.]*[0-9]\S*\s*$")
+"""What looks like a weight."""
+_COUNTED = re.compile(r"(?<![0-9])([0-9]{1,2}:[0-5][0-9]|16:9|9:16|4:3|3:4|21:9)\s*$")
+"""A time of day, or the shape of a picture."""
+_NEAR = 60  # characters of a weight with its colon and the spaces around it
+_STOPS = ",.;:!?"
 
 
 class Phrase(NamedTuple):
@@ -45,16 +41,21 @@ class Phrase(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """What a prompt says, without marks, and its phrases of another weight than 1."""
+    """What a prompt says, without marks and without what weighs nothing, and its phrases of another weight than 1."""
 
     text: str
     phrases: tuple[Phrase, ...] = ()
+    against: str | None = None
+    """The text without the phrases that the film goes away from, where there are any."""
+
+    @property
+    def wanted(self) -> str:
+        """What the film is to show."""
+        return self.text if self.against is None else self.against
 
 
-@dataclass(frozen=True)
-class _Mark:
-    """A pair of parentheses that weighs something: where it opens, and where it closes behind its weight, in what was written;
-    where its phrase begins and ends."""
+class _Mark(NamedTuple):
+    """A pair of parentheses around a phrase: where that begins and ends in what was written, where they close."""
 
     begin: int
     end: int
@@ -62,46 +63,55 @@ class _Mark:
     weight: float
 
 
+_Spans = dict[tuple[int, int], float]
+"""Where weighed phrases begin and end in a text, and their weights."""
+
+
 @lru_cache(maxsize=256)
 def weighed(prompt: str) -> Weighed:
     """A prompt read with its weights; `\\(` and `\\)` are parentheses as such, and so are those that have no partner.
 
-    Raises BadPrompt for a weight beyond reason and for more phrases than are weighed.
+    Raises BadPrompt for what looks like a weight and is none, for a weight beyond reason, and for more phrases than are weighed.
     """
     marks = list(_marks(prompt))
     signs = {place for mark in marks for place in (mark.begin - 1, *range(mark.end, mark.close + 1))}
     signs |= {place for place in range(len(prompt)) if _escape(prompt, place)}
     text = "".join(sign for place, sign in enumerate(prompt) if place not in signs)
-    if not text.strip():  # "()": marks around nothing are what was said
-        return Weighed(prompt)
     at = [0, *itertools.accumulate(place not in signs for place in range(len(prompt)))]  # where a place is in the text
-    spans: dict[tuple[int, int], float] = {}
+    spans: _Spans = {}
     for mark in marks:
-        begin, end = at[mark.begin], at[mark.end]
-        phrase = text[begin:end]
-        if phrase.strip():
-            span = end - len(phrase.lstrip()), begin + len(phrase.rstrip())
-            spans[span] = spans.get(span, 1.0) * mark.weight
-    found = [(span, weight) for span, weight in sorted(spans.items()) if weight != 1]
-    for (begin, end), weight in found:
+        span = _trimmed(text, at[mark.begin], at[mark.end])
+        spans[span] = spans.get(span, 1.0) * mark.weight
+    text, spans = _cut(text, spans, lambda weight: weight == 0)
+    spans = {span: weight for span, weight in sorted(spans.items()) if weight != 1}
+    for (begin, end), weight in spans.items():
         if not abs(weight) <= LARGEST:
             raise BadPrompt(
                 f"{text[begin:end][:60]!r} with weight {weight:g}: a weight is from -{LARGEST:g} to {LARGEST:g}, and 2 is much; write "
                 "\\( and \\) for parentheses that mean no weight."
             )
-    if len(found) > MOST:
+    if len(spans) > MOST:
         raise BadPrompt(
-            f"{len(found)} phrases with weights: each costs another look of the network at every step, and {MOST} at most have one; "
+            f"{len(spans)} phrases with weights: each costs another look of the network at every step, and {MOST} at most have one; "
             "weigh fewer, or write \\( and \\) for parentheses that mean no weight."
         )
-    return Weighed(
-        text,
-        tuple(Phrase(text[begin:end], weight, _without(text, begin, end)) for (begin, end), weight in found),
-    )
+    phrases = [Phrase(text[slice(*span)], weight, _without(text, *span)) for span, weight in spans.items()]
+    away = any(weight < 0 for weight in spans.values())
+    return Weighed(text, tuple(phrases), _cut(text, spans, lambda weight: weight < 0)[0] if away else None)
+
+
+def unmarked(prompt: str) -> str:
+    """What a prompt says where no parentheses weigh anything."""
+    return prompt.replace("\\(", "(").replace("\\)", ")")
+
+
+def looks_weighed(text: str) -> bool:
+    """Whether a text has marks with a number."""
+    return any(_WEIGHT.search(part[-_NEAR:]) for part in text.split(")")[:-1] if "(" in part)
 
 
 def _marks(prompt: str) -> Iterator[_Mark]:
-    """The pairs of parentheses, the inner ones first."""
+    """The pairs of parentheses that have something between them, the inner ones first."""
     opened: list[int] = []
     for place, sign in enumerate(prompt):
         if sign not in "()" or (place and _escape(prompt, place - 1)):
@@ -110,9 +120,16 @@ def _marks(prompt: str) -> Iterator[_Mark]:
             opened.append(place + 1)
         elif opened:
             begin = opened.pop()
-            near = max(begin, place - _LONGEST)
+            near = max(begin, place - _NEAR)
             told = None if _COUNTED.search(prompt, near, place) else _WEIGHT.search(prompt, near, place)
-            yield _Mark(begin, told.start() if told else place, place, float(told["weight"]) if told else USUAL)
+            if told is None and not _COUNTED.search(prompt, near, place) and _ODD.search(prompt, near, place):
+                raise BadPrompt(
+                    f"{prompt[near - 1 : place + 1]!r}: what stands behind the colon is no weight; write a number, as in (a dog:1.5), or "
+                    "\\( and \\) for parentheses that mean no weight."
+                )
+            end = told.start() if told else place
+            if prompt[begin:end].strip():
+                yield _Mark(begin, end, place, float(told["weight"]) if told else USUAL)
 
 
 def _escape(prompt: str, place: int) -> bool:
@@ -120,9 +137,41 @@ def _escape(prompt: str, place: int) -> bool:
     return prompt[place] == "\\" and prompt[place + 1 : place + 2] in ("(", ")")
 
 
+def _trimmed(text: str, begin: int, end: int) -> tuple[int, int]:
+    """A part of a text without the spaces at its ends."""
+    part = text[begin:end]
+    return end - len(part.lstrip()), begin + len(part.rstrip())
+
+
+def _cut(text: str, spans: _Spans, gone: Callable[[float], bool]) -> tuple[str, _Spans]:
+    """A text without the phrases of some weights and what was in them, and where the others are in it."""
+    while True:
+        span = next((span for span, weight in spans.items() if gone(weight)), None)
+        if span is None:
+            return text, spans
+        begin, end = _gap(text, *span)
+        text = text[:begin] + text[end:]
+        left: _Spans = {}
+        for (first, last), weight in spans.items():
+            part = [place if place <= begin else max(begin, place - (end - begin)) for place in (first, last)]
+            if (first, last) != span and text[slice(*part)].strip():
+                moved = _trimmed(text, *part)
+                left[moved] = left.get(moved, 1.0) * weight
+        spans = left
+
+
 def _without(text: str, begin: int, end: int) -> str:
-    """A text with a part taken out, and no stray stops or spaces where it was."""
-    left = f"{text[:begin]} {text[end:]}"
-    for pattern, instead in _SEAM:
-        left = pattern.sub(instead, left)
-    return left.rstrip(" ,;:\t\n")
+    first, last = _gap(text, begin, end)
+    return text[:first] + text[last:]
+
+
+def _gap(text: str, begin: int, end: int) -> tuple[int, int]:
+    """What goes with a phrase that is taken out: a comma before or behind it, and one of the spaces on its sides."""
+    before, behind = len(text[:begin].rstrip()), len(text) - len(text[end:].lstrip())
+    if before == 0:
+        return 0, len(text) - len(text[end:].lstrip(" \t\r\n,;."))
+    if behind == len(text):
+        return len(text[:before].rstrip(" \t\r\n,;")), len(text)
+    if text[behind] in _STOPS:
+        return (before - 1 if text[before - 1] in ",;" else before), end
+    return begin, (behind if before < begin else end)

@@ -19,7 +19,7 @@ from vitascope.checkpoints.wan_system import WanSystem
 from vitascope.checkpoints.weights import Weights, opened
 from vitascope.codec import VideoCodec, tile_side
 from vitascope.diffusion import Diffusion
-from vitascope.emphasis import Phrase, Weighed
+from vitascope.emphasis import Phrase, Weighed, looks_weighed
 from vitascope.errors import BadModel, BadShot
 from vitascope.finding import choose_device, located
 from vitascope.finding import find as find
@@ -226,6 +226,10 @@ class Engine:
             told += self.system.doubts(shot)
         if alone:
             told.append("a film of one frame that begins with a picture is that picture; ask for more frames")
+        if shot.preset and any(looks_weighed(text) for text in _texts(shot)):
+            told.append(
+                f"to {shot.preset} parentheses and the numbers in them are text, and no weights; leave --as out"
+            )
         if shot.negative and not shot.scale.guided:
             told.append("with guidance 1 a negative prompt has no effect; ask for more, such as 4")
         for text in _texts(shot):
@@ -292,12 +296,19 @@ class Engine:
     def _saying(self, diffusion: Diffusion, said: Sequence[Weighed], guides: Guides) -> Field:
         """The field of prompts, a row each, whose phrases count by their weights."""
         whole = diffusion.field(self._told([one.text for one in said], guides), guides.first)
+        most = _most(said)
+        if most == 0:
+            return whole
+        # Who has fewer phrases than others is compared with itself, and that counts nothing. The texts are read at once.
+        rows = [[*one.phrases, *[Phrase("", 1.0, one.text)] * (most - len(one.phrases))] for one in said]
+        texts = list(dict.fromkeys(phrase.without for row in rows for phrase in row))
+        read = self._told(texts, guides)
         without: dict[Field, Tensor] = {}
-        for place in range(_most(said)):
-            # Who has fewer phrases than others is compared with itself, and that counts nothing.
-            here = [one.phrases[place] if place < len(one.phrases) else Phrase("", 1.0, one.text) for one in said]
-            weight = torch.tensor([phrase.weight for phrase in here], device=self.device).view(-1, 1, 1, 1, 1)
-            without[diffusion.field(self._told([phrase.without for phrase in here], guides), guides.first)] = weight
+        for phrases in zip(*rows, strict=True):
+            chosen = torch.tensor([texts.index(phrase.without) for phrase in phrases], device=self.device)
+            weight = torch.tensor([phrase.weight for phrase in phrases], device=self.device).view(-1, 1, 1, 1, 1)
+            told = {name: value[chosen] for name, value in read.items()}
+            without[diffusion.field(told, guides.first)] = weight
         return emphasise(whole, without)
 
     def _rows(self, shot: Shot, count: int, guides: Guides) -> int | None:

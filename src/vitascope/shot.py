@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from vitascope.emphasis import Weighed, weighed
+from vitascope.emphasis import Weighed, unmarked, weighed
 from vitascope.errors import BadPrompt, BadShot, nearest
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class Shot(BaseModel):
                 f"prompt {_shown(self.prompt)} and --unconditional: a film is made with a prompt or without one; "
                 "leave one of the two out."
             )
-        if not self.unconditional and not self.prompt.strip():
+        if not self.unconditional and not self.said("prompt").text.strip():
             raise BadPrompt(
                 "an empty prompt: there is nothing to show; write a sentence, or ask for a film without a prompt with "
                 "--unconditional."
@@ -270,8 +270,8 @@ class Shot(BaseModel):
 
     @model_validator(mode="after")
     def _weighs_within_reason(self) -> Self:
-        weighs = any(self.said(name).phrases for name in ("prompt", "negative"))
-        if weighs and self.preset == "comfy":
+        both = self.said("prompt").text, self.said("negative").text
+        if self.preset == "comfy" and both != (unmarked(self.prompt), unmarked(self.negative)):
             raise BadPrompt(
                 "weights in a prompt --as comfy: ComfyUI moves the words' embeddings by them, which is not done here; leave --as out "
                 "to have them heard as vitascope does, or write \\( and \\) for parentheses that mean no weight."

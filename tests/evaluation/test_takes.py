@@ -170,6 +170,12 @@ def test_what_cannot_be_chosen_is_told_before_any_take(
     assert str(told.value).startswith(said)
 
 
+def test_what_weighs_nothing_or_less_is_not_asked_for(probe: Probe) -> None:
+    for weight in ("0", "-2"):
+        assert "light" not in wanted(Shot(prompt=f"a red ball (at night:{weight})"), probe)
+    assert wanted(Shot(prompt="a red ball (at night:0.5)"), probe)["light"] == "night"
+
+
 def test_a_probe_is_asked_of_what_it_knows_alone(probe: Probe) -> None:
     narrow = Bright(replace(probe.config, attributes={"light": ("day", "dusk")}))
     assert wanted(Shot(prompt="a ball at dusk"), narrow) == {"light": "dusk"}

@@ -82,7 +82,7 @@ def wanted(shot: Shot, probe: Probe) -> dict[str, str]:
             f"takes: the probe that chooses among them reads {sees.frames} frames of {sees.width}x{sees.height}, and this film "
             f"has {', '.join(other)}; leave that out, or make one film."
         )
-    found = asked(shot.said("prompt").text, sees.world)
+    found = asked(shot.said("prompt").wanted, sees.world)
     found = {name: value for name, value in found.items() if value in sees.attributes.get(name, ())}
     if not found:
         raise BadShot(
