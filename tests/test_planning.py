@@ -169,7 +169,9 @@ def test_memory_where_each_frame_has_a_clock_of_its_own() -> None:
 @pytest.mark.parametrize("codec", [VAEConfig(base=16), TALL])
 def test_memory_of_the_codec_is_what_it_allocates(codec: VAEConfig, dtype: torch.dtype) -> None:
     vae, (time, high, wide) = VAE(codec).to(dtype), codec.stride
-    later = 2 if dtype == torch.float32 else 1  # bfloat16 takes half a minute where a processor has no instructions for it
+    later = (
+        2 if dtype == torch.float32 else 1
+    )  # bfloat16 takes half a minute where a processor has no instructions for it
     latent = torch.zeros(1, 16, 1 + later, 8, 8, dtype=dtype)
     video = torch.zeros(1, 3, 1 + later * time, 8 * high, 8 * wide, dtype=dtype)
     found = most_alive(lambda: [None for _ in vae.decode_chunks(latent)])

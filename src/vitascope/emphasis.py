@@ -82,22 +82,28 @@ def weighed(prompt: str) -> Weighed:
     for mark in marks:
         span = _trimmed(text, at[mark.begin], at[mark.end])
         spans[span] = spans.get(span, 1.0) * mark.weight
+    spans = _weighty(spans)
+    if len(spans) > MOST:
+        raise BadPrompt(
+            f"{len(spans)} phrases with weights: each costs another look of the network at every step, and {MOST} at most have one; "
+            "weigh fewer, or write \\( and \\) for parentheses that mean no weight."
+        )
     text, spans = _cut(text, spans, lambda weight: weight == 0)
-    spans = {span: weight for span, weight in sorted(spans.items()) if weight != 1}
+    spans = _weighty(spans)
     for (begin, end), weight in spans.items():
         if not abs(weight) <= LARGEST:
             raise BadPrompt(
                 f"{text[begin:end][:60]!r} with weight {weight:g}: a weight is from -{LARGEST:g} to {LARGEST:g}, and 2 is much; write "
                 "\\( and \\) for parentheses that mean no weight."
             )
-    if len(spans) > MOST:
-        raise BadPrompt(
-            f"{len(spans)} phrases with weights: each costs another look of the network at every step, and {MOST} at most have one; "
-            "weigh fewer, or write \\( and \\) for parentheses that mean no weight."
-        )
     phrases = [Phrase(text[slice(*span)], weight, _without(text, *span)) for span, weight in spans.items()]
     away = any(weight < 0 for weight in spans.values())
     return Weighed(text, tuple(phrases), _cut(text, spans, lambda weight: weight < 0)[0] if away else None)
+
+
+def _weighty(spans: _Spans) -> _Spans:
+    """Those that weigh more or less than the rest, in their order."""
+    return {span: weight for span, weight in sorted(spans.items()) if weight != 1}
 
 
 def unmarked(prompt: str) -> str:
@@ -121,8 +127,9 @@ def _marks(prompt: str) -> Iterator[_Mark]:
         elif opened:
             begin = opened.pop()
             near = max(begin, place - _NEAR)
-            told = None if _COUNTED.search(prompt, near, place) else _WEIGHT.search(prompt, near, place)
-            if told is None and not _COUNTED.search(prompt, near, place) and _ODD.search(prompt, near, place):
+            counted = _COUNTED.search(prompt, near, place)
+            told = None if counted else _WEIGHT.search(prompt, near, place)
+            if not (told or counted) and _ODD.search(prompt, near, place):
                 raise BadPrompt(
                     f"{prompt[near - 1 : place + 1]!r}: what stands behind the colon is no weight; write a number, as in (a dog:1.5), or "
                     "\\( and \\) for parentheses that mean no weight."
