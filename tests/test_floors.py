@@ -110,7 +110,9 @@ def test_physics_and_models_stand_on_torch_alone(room: str) -> None:
             assert names <= allowed, path.relative_to(ROOT)
 
 
-@pytest.mark.parametrize("room", ["errors", "shipped", "shot", "headers", "media", "cli", "__main__", "__init__"])
+@pytest.mark.parametrize(
+    "room", ["errors", "shipped", "emphasis", "shot", "headers", "media", "cli", "__main__", "__init__"]
+)
 def test_no_torch_before_it_is_needed(room: str) -> None:
     for path in FILES:
         if room_of(path) == room:

@@ -394,12 +394,32 @@ def test_an_unknown_model_is_refused(vitascope: Run) -> None:
     assert (told.code, told.out, told.files, len(told.err)) == (2, "", [], 1)
 
 
-@pytest.mark.parametrize("prompt", ["-5 degrees on the sea", "None", "-1", "(((((", "(a:1e309)", "--frames"])
+@pytest.mark.parametrize("prompt", ["-5 degrees on the sea", "None", "-1", "(((((", "(a:nan)", "--frames"])
 def test_odd_prompts_are_prompts(vitascope: Run, toy: Path, prompt: str) -> None:
     words = ["--", prompt] if prompt.startswith("--") else [prompt]
     told = vitascope("generate", "--model", toy, "--output", "a.mp4", "--steps", "1", *words)
     assert told.code == 0
     assert record_of("a.mp4")["shot"]["prompt"] == prompt
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("(a:1e309)", "'(a:1e309)': what stands behind the colon is no weight"),
+        ("a (dog:50)", "'dog' with weight 50"),
+        ("(a dog:0)", "an empty prompt"),
+    ],
+)
+def test_weights_beyond_reason_are_refused(vitascope: Run, toy: Path, prompt: str, said: str) -> None:
+    told = vitascope("generate", prompt, "--model", toy, "--output", "a.mp4")
+    assert (told.code, told.out, told.files, len(told.err)) == (2, "", [], 1)
+    assert said in told.err[0]
+
+
+def test_a_film_is_named_by_what_is_said(vitascope: Run, toy: Path) -> None:
+    told = vitascope("generate", "a (red:2) ball (rolls)", "--model", toy, "--seed", "1", "--steps", "1")
+    assert told.files == ["a-red-ball-rolls-1.mp4"]
+    assert record_of("a-red-ball-rolls-1.mp4")["shot"]["prompt"] == "a (red:2) ball (rolls)"
 
 
 def test_unknown_words_are_told_and_the_film_is_made(vitascope: Run, toy: Path) -> None:

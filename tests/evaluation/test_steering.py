@@ -53,13 +53,15 @@ def test_the_phrase_that_is_weighed_says_the_attribute_and_nothing_else(name: st
     by_weight = {point.x: [weighed(asked.prompt) for asked in point.asked] for point in told}
     for point in told:
         assert [one.says for one in point.asked] == [one.says for one in told[0].asked]
-        assert [one.text for one in by_weight[point.x]] == [one.text for one in by_weight[1.0]]
+        if point.x:
+            assert [one.text for one in by_weight[point.x]] == [one.text for one in by_weight[1.0]]
         weights = {phrase.weight for one in by_weight[point.x] for phrase in one.phrases}
-        assert weights == ({point.x} - {1.0})
+        assert weights == ({point.x} - {0.0, 1.0})
     usual = WORLDS[world].values[name][0]
-    for asked, one in zip(told[0].asked, by_weight[0.0]):
+    for asked, one, without in zip(told[0].asked, by_weight[2.0], by_weight[0.0], strict=True):
         assert name == "colour" or asked.says[name] != usual
         (phrase,) = one.phrases
+        assert phrase.without == without.text
         read, rest = asked_for(one.text, world), asked_for(phrase.without, world)
         assert read[name] == asked.says[name]
         assert rest == {key: value for key, value in read.items() if key != name}, "no more and no less is said"
