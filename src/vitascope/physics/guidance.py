@@ -59,7 +59,7 @@ def compose(weighted: Mapping[Field, Weight], base: Field) -> Field:
 def emphasise(whole: Field, without: Mapping[Field, Weight]) -> Field:
     """A prompt of which some phrases count more or less: whole + the sum of (weight_i - 1) (whole - without_i).
 
-    `without` has the field of the same prompt without a phrase, and the phrase's weight. The difference of the two is the gradient
+    `without` has the field of the same prompt without a phrase, and the phrase's weight. The difference of the two is along the gradient
     of log p(phrase | x, the rest of the prompt), so that at 1 nothing changes, at 0 one phrase is as if never said, and above 1 it
     is what guidance is to a whole prompt (Ho & Salimans 2022, arXiv:2207.12598); a weight may be a function of t or a tensor.
     """
