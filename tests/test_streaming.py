@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vitascope.errors import BadModel
 from vitascope.models.dit import Block, DiT, DiTConfig
 from vitascope.models.layers import Linear
+from vitascope.models.outline import outlined
 from vitascope.streaming import Streamed, _Slot, _Source, held, visiting
 
 CONFIG = DiTConfig(width=48, heads=2, layers=4, ffn=96, text_width=24, freq_width=16)
@@ -216,6 +217,7 @@ LARGE = textwrap.dedent("""
     import sys, torch
     from safetensors import safe_open
     from vitascope.models.dit import DiT, DiTConfig
+    from vitascope.models.outline import outlined
     from vitascope.planning.machine import memory_of_process
     from vitascope.streaming import Streamed
 
@@ -227,7 +229,7 @@ LARGE = textwrap.dedent("""
             return self.file.get_tensor(name)
 
     config = DiTConfig(width=512, heads=4, layers=24, ffn=2048, text_width=16)
-    with torch.device("meta"):
+    with outlined():
         module = DiT(config)
     weights = Mapped(sys.argv[1])
     most = 0
@@ -245,7 +247,7 @@ def test_memory_stays_at_two_blocks_however_deep_the_network(tmp_path: Path) -> 
     from safetensors.torch import save_file
 
     config = DiTConfig(width=512, heads=4, layers=24, ffn=2048, text_width=16)
-    with torch.device("meta"):
+    with outlined():
         shapes = {name: value.shape for name, value in DiT(config).state_dict().items()}
     save_file({k: torch.full(v, 0.01, dtype=torch.bfloat16) for k, v in shapes.items()}, tmp_path / "a.safetensors")
     ran = subprocess.run(

@@ -162,7 +162,7 @@ def test_films_that_are_wrong_leave_no_run(vitascope: Run, toy: Path) -> None:
     assert (told.code, told.err) == (2, ["--data '': there is no name in it; give one, or leave --data out."])
 
 
-def test_names_that_steer_a_terminal_or_that_it_has_no_letters_for(toy: Path, tmp_path: Path) -> None:
+def test_names_that_steer_a_terminal_or_that_it_has_no_letters_for(vitascope: Run, toy: Path, tmp_path: Path) -> None:
     folder = tmp_path / "films"
     folder.mkdir()
     Video(torch.zeros((5, 32, 48, 3), dtype=torch.uint8), 8.0).save(folder / "film.mp4")
@@ -173,7 +173,7 @@ def test_names_that_steer_a_terminal_or_that_it_has_no_letters_for(toy: Path, tm
     assert told.returncode == 0, told.stderr
     assert told.stdout.splitlines()[0].startswith(rb"film: \u96ea\n\x1b[31m.mp4, 48x32")
     (folder / "\u96ea\n\x1b[31m.mp4").write_bytes(b"")
-    told = subprocess.run(command, capture_output=True, check=False)
-    assert told.returncode == 2
-    assert rb"\x1b[31m.mp4 for instance" in told.stderr
-    assert b"\x1b" not in told.stderr
+    refused = vitascope("data", folder, "--from", toy)
+    assert refused.code == 2
+    assert r"\x1b[31m.mp4 for instance" in refused.err[-1]
+    assert "\x1b" not in "".join(refused.err)

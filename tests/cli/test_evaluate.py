@@ -52,6 +52,15 @@ def model(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def few_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codec and text tower are measured on 8 clips: what they are on 64 and 100 is no matter of the command line."""
+    usual = report.evaluate.__kwdefaults__ or {}
+    assert (usual["clips"], usual["pool"]) == (64, 100)
+    for name in ("clips", "pool"):
+        monkeypatch.setitem(usual, name, 8)
+
+
 def test_a_table_for_a_person_and_files_for_later(vitascope: Run, model: Path) -> None:
     told = vitascope("evaluate", "--model", model, "--guidance", "3", "--out", "figures/first", *QUICK)
     assert told.code == 0

@@ -131,8 +131,9 @@ def test_a_run_that_goes_on_with_its_decoder_alone_has_the_bundles_network(run: 
     made = train_recipe(str(recipe), tmp_path / "run", start=str(run / "bundle"))
     bundle_of(tmp_path / "run", tmp_path / "b")
     assert bundle.digests(tmp_path / "b") == bundle.digests(made)
+    kept = network(tmp_path / "b")
     for name, value in network(run / "bundle").items():
-        assert torch.equal(network(tmp_path / "b")[name], value)
+        assert torch.equal(kept[name], value)
     before, after = (bundle.load(each).codec.vae.state_dict() for each in (run / "bundle", tmp_path / "b"))
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"decoder", "conv2"}

@@ -453,35 +453,65 @@ def test_a_full_disk_stops_the_run_and_loses_nothing_saved(
     assert hashes(tmp_path) == hashes(unbroken)
 
 
-def killed(recipe: str, folder: Path, draw: random.Random) -> int | None:
-    """Train in another process and kill it (SIGKILL) at random after at least two checkpoints; None if it ended first."""
-    command = [sys.executable, "-m", "vitascope", "train", recipe, "--out", str(folder), "--resume", "--device", "cpu"]
+FORKS = """
+import json, os, sys
+import torch._dynamo, vitascope.training.run
+from vitascope.cli import main
+from vitascope.data.rendering import look
+
+look("whole")
+print("ready", flush=True)
+for line in sys.stdin:
+    told, *words = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(told, os.O_WRONLY), 2)
+        print(os.getpid(), file=sys.stderr, flush=True)
+        os._exit(main(words))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""Runs commands that it is given on its standard input, each in a process of its own whose standard error is the file that is
+named first: starting Python and torch five times takes longer than all that is trained before five kills. What each of them
+would import, or draw to know how clips look, is there when it begins; and it has one thread, so none holds a lock meanwhile."""
+
+
+def killed(forks: subprocess.Popen[str], told: Path, recipe: str, folder: Path, draw: random.Random) -> int:
+    """Train in another process and kill it (SIGKILL) at random after at least two checkpoints; its exit code."""
+    assert forks.stdin is not None
+    assert forks.stdout is not None
     steps = SAVE_EVERY * 2 + draw.randrange(2 * SAVE_EVERY)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
-    ) as process:
-        assert process.stderr is not None
-        heard = 0
-        for line in process.stderr:
+    words = ["train", recipe, "--out", str(folder), "--resume", "--device", "cpu"]
+    print(json.dumps([str(told), *words]), file=forks.stdin, flush=True)
+    with told.open(encoding="utf-8") as lines:
+        child, heard = int(next(lines)), 0
+        for line in lines:
             heard += '"doing": "training' in line
             if heard > steps:
                 time.sleep(draw.random() * 0.03)
-                process.send_signal(signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
                 break
             assert line.startswith("{"), line
-        process.communicate()
-    return process.returncode if process.returncode else None
+        return int(forks.stdout.readline())
 
 
 def test_a_run_that_is_killed_five_times_ends_in_the_same_weights(recipe: str, unbroken: Path, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     draw = random.Random(seed)
-    for attempt in range(5):
-        before = {stage: (tmp_path / f"{stage}.safetensors").exists() for stage in STAGES}
-        assert killed(recipe, tmp_path, draw) == -signal.SIGKILL, f"seed {seed}, attempt {attempt}, {before}"
-    train_recipe(recipe, tmp_path, resume=True)
-    assert hashes(tmp_path) == hashes(unbroken), f"seed {seed}"
+    told, run = tmp_path / "told", tmp_path / "run"
+    os.mkfifo(told)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as forks:
+        assert forks.stdout is not None
+        assert forks.stdout.readline() == "ready\n"
+        for attempt in range(5):
+            before = {stage: (run / f"{stage}.safetensors").exists() for stage in STAGES}
+            found = killed(forks, told, recipe, run, draw)
+            assert found == -signal.SIGKILL, f"seed {seed}, attempt {attempt}, {before}"
+    train_recipe(recipe, run, resume=True)
+    assert hashes(run) == hashes(unbroken), f"seed {seed}"
 
 
 def test_the_recipe_for_a_gpu_runs_at_a_tiny_size(tmp_path: Path) -> None:

@@ -143,7 +143,8 @@ def _path(alike: Tensor, radius: float) -> Tensor:
 
 
 def _mean(maps: Tensor, side: int) -> Tensor:
-    return F.avg_pool2d(maps[:, None], side, 1, side // 2, count_include_pad=True)[:, 0]
+    last = maps[None].contiguous(memory_format=torch.channels_last)  # the same sums, of all frames at once
+    return F.avg_pool2d(last, side, 1, side // 2, count_include_pad=True)[0].contiguous()
 
 
 def centred(film: Tensor, alike: Tensor, centres: Tensor, radius: float) -> Tensor:

@@ -7,6 +7,7 @@ watches. What is counted is the largest sum of tensors that are alive at one mom
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -133,6 +134,7 @@ class Decoding:
     memory: int
 
 
+@lru_cache(4096)  # a plan asks for the same tiles thousands of times
 def decoding(config: VAEConfig, height: int, width: int, bytes_: int = 4) -> Decoding:
     """What the codec's decoder does and holds for a latent frame of `height` x `width`, and what its caches hold."""
     walk = _Walk(bytes_)
@@ -168,6 +170,7 @@ def decoding(config: VAEConfig, height: int, width: int, bytes_: int = 4) -> Dec
     return Decoding(walk.flops, walk.peak + walk.cached + 3 * 4 * t * area * pixels)
 
 
+@lru_cache(4096)
 def encoding(config: VAEConfig, height: int, width: int, bytes_: int = 4) -> Decoding:
     """The same of the encoder, for one chunk of as many frames as make one later latent frame of `height` x `width`."""
     walk = _Walk(bytes_)

@@ -21,22 +21,24 @@ def tour(world: str, attribute: str, seed: int = 0) -> Iterator[tuple[str, Scene
     values = world_of(world).values
     if attribute not in values:
         raise ValueError(f"attribute is one of {', '.join(values)}, got {attribute!r}")
-    for value in values[attribute]:
-        yield value, _first(world, attribute, value, seed)
-
-
-def _first(world: str, attribute: str, value: str, seed: int) -> Scene:
-    dark: Scene | None = None
+    missing = list(values[attribute])
+    found, dark = dict[str, Scene](), dict[str, Scene]()
     for index in range(_MOST):
         made = scene(seed, index, "any", world)
-        if getattr(made, attribute) != value or not _quiet(made, attribute):
+        value = getattr(made, attribute)
+        if value in found or not _quiet(made, attribute):
             continue
         if attribute == "light" or made.light in _BRIGHT:
-            return made
-        dark = dark or made
-        if index > 3000:  # some places know no day
-            return dark
-    raise RuntimeError(f"no quiet scene of {world} has {attribute} {value!r} among the first {_MOST:,}")
+            found[value] = made
+        else:
+            first = dark.setdefault(value, made)
+            if index > 3000:  # some places know no day
+                found[value] = first
+        while missing[0] in found:
+            yield missing[0], found[missing.pop(0)]
+            if not missing:
+                return
+    raise RuntimeError(f"no quiet scene of {world} has {attribute} {missing[0]!r} among the first {_MOST:,}")
 
 
 def _quiet(made: Scene, attribute: str) -> bool:

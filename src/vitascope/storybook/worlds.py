@@ -10,7 +10,7 @@ import hashlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vitascope.storybook.dice import one
 
@@ -227,22 +227,25 @@ class World:
             use, value = draw.random() < share, one(draw, values)
             return value if use else ""
 
-        made = replace(
-            scene,
-            mood=seldom(self.values["mood"][1:], 0.4) or "neutral",
-            size=seldom(("small", "large"), 0.35) or "usual",
-            dress=one(draw, ("coat", "coat", "scarf")) if scene.subject in PEOPLE else "nothing",
-        )
+        more: dict[str, Any] = {
+            "mood": seldom(self.values["mood"][1:], 0.4) or "neutral",
+            "size": seldom(("small", "large"), 0.35) or "usual",
+            "dress": one(draw, ("coat", "coat", "scarf")) if scene.subject in PEOPLE else "nothing",
+        }
         kind = draw.random()  # at most one of these in a clip: each is to be seen
         if kind < 0.2 and scene.action in BEATS:
-            return replace(made, beat=one(draw, BEATS[scene.action]))
-        if kind < 0.35 and scene.place not in (*ENDLESS_NIGHT, *SHELTERED):
-            turn = one(draw, tuple(TURNS))
-            name, before, _ = TURNS[turn]
-            return replace(made, turn=turn, **{name: before})
-        if kind < 0.52 and scene.action not in ("shatters", "splashes", "orbits", *_DEPTH):
-            return replace(made, count=one(draw, ("two", "three")), size="usual" if made.size == "large" else made.size)
-        return _joined(made, draw) if kind < 0.85 else made
+            more["beat"] = one(draw, BEATS[scene.action])
+        elif kind < 0.35 and scene.place not in (*ENDLESS_NIGHT, *SHELTERED):
+            more["turn"] = one(draw, tuple(TURNS))
+            name, before, _ = TURNS[more["turn"]]
+            more[name] = before
+        elif kind < 0.52 and scene.action not in ("shatters", "splashes", "orbits", *_DEPTH):
+            more["count"] = one(draw, ("two", "three"))
+            if more["size"] == "large":
+                more["size"] = "usual"
+        elif kind < 0.85:
+            return replace(scene, **more, **_joined(scene, draw))
+        return replace(scene, **more)
 
 
 def withheld(subject: str, colour: str, action: str, place: str) -> bool:
@@ -251,14 +254,14 @@ def withheld(subject: str, colour: str, action: str, place: str) -> bool:
     return int.from_bytes(digest[:8], "big") % 10 == 0
 
 
-def _joined(scene: Scene, draw: random.Random) -> Scene:
-    """The scene with a second subject, if what the first one does leaves it a place."""
+def _joined(scene: Scene, draw: random.Random) -> dict[str, Any]:
+    """What a second subject changes in the scene: nothing if what the first one does leaves it no place."""
     if scene.action in _IN_PLACE:
         relation, others = one(draw, ("left of", "right of", "behind")), _STANDS
     elif scene.action in ("walks", "runs"):
         relation, others = "follows" if scene.action == "walks" else "chases", WALKERS
     else:
-        return scene
+        return {}
     other = one(draw, tuple(name for name in others if name != scene.subject and scene.place in KINDS[name].places))
     does = "stays still" if scene.action in _IN_PLACE else scene.action
     colours = tuple(
@@ -266,7 +269,7 @@ def _joined(scene: Scene, draw: random.Random) -> Scene:
         for name in KINDS[other].colours
         if name != scene.colour and not withheld(other, name, does, scene.place)  # it is shown and named as well
     )
-    return replace(scene, relation=relation, other=other, other_colour=one(draw, colours), x=0.0)
+    return {"relation": relation, "other": other, "other_colour": one(draw, colours), "x": 0.0}
 
 
 FIRST = World(
