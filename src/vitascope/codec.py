@@ -14,7 +14,11 @@ from vitascope.tiling import joined, packed, unpacked
 
 
 class VideoCodec(nn.Module):
-    """The causal video autoencoder with its latents whitened per channel: mean 0, standard deviation 1."""
+    """The causal video autoencoder with its latents whitened per channel: mean 0, standard deviation 1.
+
+    Principal components fall in size, the first of them are a block's colour and the last its finest edges, and whitened they
+    would all drown in noise at once. So a linear codec's are whitened half-way: each keeps the root of its standard deviation.
+    """
 
     mean: Tensor
     std: Tensor
@@ -129,8 +133,14 @@ class VideoCodec(nn.Module):
     @torch.no_grad()
     def whiten(self, latents: Tensor) -> None:
         """Set the whitening from unwhitened latents [n c t h w]."""
+        std = latents.double().std(dim=(0, 2, 3, 4))
         self.mean.copy_(latents.double().mean(dim=(0, 2, 3, 4)))
-        self.std.copy_(latents.double().std(dim=(0, 2, 3, 4)))
+        self.std.copy_(std.sqrt() if self.config.linear else std)
+
+    @property
+    def left(self) -> Tensor:
+        """The standard deviation [c] that the latents still have."""
+        return self.std if self.config.linear else torch.ones_like(self.std)
 
     def latent_shape(
         self, frames: int, height: int, width: int, patch: tuple[int, int, int] = (1, 1, 1)

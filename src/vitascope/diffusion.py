@@ -1,6 +1,15 @@
 """Diffusion = a network, a schedule, and what the network predicts. The only place where networks and physics meet.
 
 It owns both the loss and the field, so that what is trained and what is walked cannot disagree.
+
+A network that has `deviation`, s of each channel of the data, is preconditioned (as in EDM, Karras et al. 2022, arXiv:2206.00364,
+section 5, here for any schedule and for channels of unequal size). With u = x0 / s the noised latents at unit variance, and what
+they leave open, are a rotation of data and noise:
+
+    z = (alpha s u + sigma eps) / d,   f = (sigma u - alpha s eps) / d,   d = sqrt(alpha^2 s^2 + sigma^2).
+
+The network sees z and is asked for f. A network that says nothing then gives the best linear guess, not zero; at t = 1 it need not
+repeat the noise that it was shown, nor at t = 0 the data.
 """
 
 from __future__ import annotations
@@ -11,6 +20,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from vitascope.models.dit import DEVIATION
 from vitascope.physics.field import Field, leaf
 from vitascope.physics.noise import Noise
 from vitascope.physics.prediction import Prediction, row
@@ -98,6 +108,7 @@ class Diffusion(nn.Module):
         target = spread(a, x0) * x0 + spread(b, x0) * eps
         clock = torch.as_tensor(self.clock(t)).to(x.device)
         weight = x.new_ones(x.shape[0], *x.shape[2:])
+        times = t
         if focus is not None:
             weight = weight + focus.to(weight) * (1 - t**4).to(weight).view(-1, 1, 1, 1)
         if begun is not None and bool(begun.any()):
@@ -105,21 +116,46 @@ class Diffusion(nn.Module):
             x = torch.cat((torch.where(begun.view(-1, 1, 1, 1, 1), x0[:, :, :1], x[:, :, :1]), x[:, :, 1:]), dim=2)
             clock = clock[:, None].repeat(1, x.shape[2])
             clock[:, 0] = torch.where(begun, torch.as_tensor(self.clock(0.0)).to(clock), clock[:, 0])
+            times = t[:, None].repeat(1, x.shape[2])
+            times[:, 0] *= ~begun.to(t.device)
             weight[:, 0] *= ~begun.view(-1, 1, 1)
-        errors = (self.net(x, clock, **condition).to(target.dtype) - target).square().mean(1)
+        errors = (self._answer(x, times, clock, condition).to(target.dtype) - target).square().mean(1)
         total = weight.flatten(1).sum(1).clamp_min(1e-12)  # 0 for a single frame that is given
         return (weight * errors).flatten(1).sum(1) / total
+
+    def _answer(self, x: Tensor, t: Tensor, clock: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
+        """What the network predicts of x [b c t h w] at times [], [b] or, of each frame, [b t]."""
+        s: Tensor | None = getattr(self.net, DEVIATION, None)
+        if s is None:
+            return self.net(x, clock, **condition)
+        c = self.schedule.at(t)
+        a, b = row(c, self.predicts)
+
+        def over(values: Tensor) -> Tensor:  # [..., c], of times of all rows, of each, or of each of its frames
+            values = values.to(x).reshape(*[1] * (2 - t.ndim), *t.shape, -1)
+            return (
+                values.movedim(-1, 1)[..., None, None] if t.ndim == 2 else values.reshape(-1, values.shape[-1], 1, 1, 1)
+            )
+
+        s = s.double().to(t.device)
+        alpha, sigma, a, b = (value.unsqueeze(-1) for value in (c.alpha, c.sigma, a, b))
+        d2 = (alpha * s).square() + sigma.square()
+        f = self.net(x * over(d2.rsqrt()), clock, **condition)
+        return over((a * alpha * s.square() + b * sigma) / d2) * x + over((a * sigma - b * alpha) * s * d2.rsqrt()) * f
 
     @torch.no_grad()
     def _predict(self, x: Tensor, t: float, *, first: Tensor | None = None, **condition: Tensor) -> Tensor:
         told = float(self.clock(float(t)))
         clock = torch.full((x.shape[0],), told, dtype=torch.float64, device=x.device)
+        times = torch.full((x.shape[0],), float(t), dtype=torch.float64)
         if first is not None:
             x = torch.cat((first.to(x), x[:, :, 1:]), dim=2)
             clock = clock[:, None].repeat(1, x.shape[2])
             clock[:, 0] = float(self.clock(0.0))
+            times = times[:, None].repeat(1, x.shape[2])
+            times[:, 0] = 0.0
         with bf16(x.device.type, self.autocast):
-            return self.net(x, clock, **condition).to(x.dtype)
+            return self._answer(x, times, clock, condition).to(x.dtype)
 
 
 def _as_given(x: Tensor, t: float, *, x0: Tensor) -> Tensor:

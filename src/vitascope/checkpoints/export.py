@@ -46,7 +46,7 @@ def configs(recipe: Recipe, mean: list[float], std: list[float]) -> dict[str, di
         INDEX: _index(),
         SCHEDULER: _scheduler(recipe.defaults.shift),
         TRANSFORMER_CONFIG: _transformer(recipe.network, recipe.name),
-        AUTOENCODER_CONFIG: _autoencoder(recipe.codec, mean, std),
+        AUTOENCODER_CONFIG: _autoencoder(recipe.codec, recipe.name, mean, std),
     }
 
 
@@ -84,6 +84,11 @@ def _transformer(config: DiTConfig, name: str) -> dict[str, Any]:
             f"{name} for diffusers: its network has qk_norm = false and WanTransformer3DModel norms queries and keys always; "
             "export a model that does."
         )
+    if config.preconditioned:
+        raise BadModel(
+            f"{name} for diffusers: its network is preconditioned, asked for what a linear guess leaves open, and "
+            "WanTransformer3DModel for the velocity itself; export a model that is not."
+        )
     return {
         **_of("WanTransformer3DModel"),
         **{"num_attention_heads": config.heads, "attention_head_dim": config.width // config.heads},
@@ -95,7 +100,12 @@ def _transformer(config: DiTConfig, name: str) -> dict[str, Any]:
     }
 
 
-def _autoencoder(config: VAEConfig, mean: list[float], std: list[float]) -> dict[str, Any]:
+def _autoencoder(config: VAEConfig, name: str, mean: list[float], std: list[float]) -> dict[str, Any]:
+    if config.linear:
+        raise BadModel(
+            f"{name} for diffusers: the latents of its codec are principal components, which AutoencoderKLWan does not know; "
+            "export a model whose codec has an encoder."
+        )
     time, space, _ = config.stride
     pixels = config.pixels * config.patch**2
     return {

@@ -29,7 +29,10 @@ from vitascope.models.layers import (
 WAVES = 3
 """Waves along each axis of a film that tell a token its place."""
 PLACES = "place_embedding.weight"
-"""The one tensor for which Wan's own transformer has no name. It begins with zeros, so that nothing changes yet."""
+"""One of two tensors for which Wan's own transformer has no name. It begins with zeros, so that nothing changes yet."""
+
+DEVIATION = "deviation"
+"""The other: the standard deviation of each channel of the latents, for a network that is preconditioned."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class DiTConfig:
     eps: float = 1e-6
     qk_norm: bool = True
     cross_norm: bool = True
+    preconditioned: bool = False
+    """Whether it is asked for no more than what a linear guess leaves open (`Diffusion`), from latents at unit variance."""
     places: bool = False
     """Whether tokens are told where in the film they are; rotary positions tell only how far they are from each other."""
 
@@ -212,6 +217,8 @@ class DiT(nn.Module):
         self.head = Head(config)
         if config.places:
             self.place_embedding = WideLinear(config.place_width, d, bias=False)
+        if config.preconditioned:
+            self.register_buffer(DEVIATION, torch.ones(config.in_channels))
         if config.image_width is not None:
             self.img_emb = ImageEmbedding(config.image_width, d, config.image_tokens)
         if self.patch_embedding.weight.device.type != "meta":

@@ -9,6 +9,7 @@ Source: Wan 2.1 (arXiv:2503.20314, section 4.1) and the autoencoder published wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitascope.models.blocks import Blocks
 from vitascope.models.causal import CausalConv, Down, Memory, RMSNorm, Up, average_down, duplicate_up
 
 
@@ -27,7 +29,8 @@ class VAEConfig:
     `mults`: the widths of the levels in units of `base` (`decoder_base` in the decoder, the same if None), from the pixels
     down; between two levels height and width halve, and frames too where `temporal` says so. `blocks` a level in the
     encoder, one more in the decoder. `patch`: squares of pixels folded into channels first. `residual`: each level has a
-    shortcut without parameters around it, as in Wan 2.2.
+    shortcut without parameters around it, as in Wan 2.2. `linear`: latents are principal components of blocks (`Blocks`), which
+    the decoder shows, and adds to them what it has learned; nothing of the encoder is there to be learned.
     """
 
     z: int = 16
@@ -39,8 +42,11 @@ class VAEConfig:
     patch: int = 1
     residual: bool = False
     pixels: int = 3
+    linear: bool = False
 
     def __post_init__(self) -> None:
+        if self.linear and self.z > self.pixels * math.prod(self.stride):
+            raise ValueError(f"got z {self.z}; a block of {self.pixels} x {self.stride} values has no more components")
         if len(self.temporal) != len(self.mults) - 1:
             raise ValueError(
                 f"got temporal of {len(self.temporal)} entries; expected {len(self.mults) - 1}, one between two levels"
@@ -221,8 +227,11 @@ class VAE(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
-        self.conv1 = CausalConv(2 * config.z, 2 * config.z, (1, 1, 1))
+        if config.linear:
+            self.blocks = Blocks(config.z, config.stride, config.pixels)
+        else:
+            self.encoder = Encoder(config)
+            self.conv1 = CausalConv(2 * config.z, 2 * config.z, (1, 1, 1))
         self.conv2 = CausalConv(config.z, config.z, (1, 1, 1))
         self.decoder = Decoder(config)
 
@@ -251,7 +260,12 @@ class VAE(nn.Module):
             yield self._moments(chunk, memory).chunk(2, 1)[0]
 
     def _moments(self, video: Tensor, memory: Memory | None) -> Tensor:
-        """Mean and log-variance, one behind the other `[b 2z t' h' w']`."""
+        """Mean and log-variance, one behind the other `[b 2z t' h' w']`; components have none, which is the least that is told."""
+        if self.config.linear:
+            mu = self.blocks.encode(video, first=memory is None or memory.first)
+            if memory is not None:
+                memory.first = False
+            return torch.cat((mu, torch.full_like(mu, -30.0)), 1)
         x = self.encoder(fold(video, self.config.patch), memory)
         if memory is not None:
             memory.first = False
@@ -284,11 +298,18 @@ class VAE(nn.Module):
         return self._pixels(mu), mu
 
     def _pixels(self, z: Tensor, memory: Memory | None = None) -> Tensor:
+        if not self.config.linear:
+            return self._convolved(z, memory)
+        first = memory is None or memory.first  # of what convolutions see all components are alike in size
+        told = self.blocks.decode(z, first=first)
+        return told + self._convolved((z / self.blocks.scale.view(1, -1, 1, 1, 1)).to(z.dtype), memory).to(told.dtype)
+
+    def _convolved(self, z: Tensor, memory: Memory | None) -> Tensor:
         return unfold(self.decoder(self.conv2(z.movedim(1, -1)), memory), self.config.patch)
 
     def zero_residuals(self) -> None:
         """Start from scratch with each residual block and attention adding nothing; in the residual form, the shortcuts
-        alone then carry a blurred picture, and training begins from there."""
+        alone then carry a blurred picture, and training begins from there. Of a linear codec the decoder adds nothing."""
         for module in self.modules():
             if isinstance(module, ResidualBlock):
                 last = module.residual[-1]
@@ -298,6 +319,13 @@ class VAE(nn.Module):
                 continue
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
+        if self.config.linear:
+            for parameter in self.decoder.head[-1].parameters():
+                nn.init.zeros_(parameter)
+
+    def encoding(self) -> list[nn.Module]:
+        """What makes latents of pixels."""
+        return [self.blocks] if self.config.linear else [self.encoder, self.conv1]
 
     def _check(self, video: Tensor) -> None:
         time, high, wide = self.config.stride

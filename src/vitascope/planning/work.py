@@ -6,6 +6,7 @@ watches. What is counted is the largest sum of tensors that are alive at one mom
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -166,14 +167,21 @@ def decoding(config: VAEConfig, height: int, width: int, bytes_: int = 4) -> Dec
         area *= 4
     pixels = config.pixels * config.patch**2
     walk.conv(t, area, widths[-1], pixels, 0)
+    if config.linear:
+        walk.work(top, 2.0 * height * width * config.z * _block_size(config))
     assert walk.flops is not None
-    return Decoding(walk.flops, walk.peak + walk.cached + 3 * 4 * t * area * pixels)
+    copies = 5 if config.linear else 3  # the blocks themselves, and as pixels
+    return Decoding(walk.flops, walk.peak + walk.cached + copies * 4 * t * area * pixels)
 
 
 @lru_cache(4096)
 def encoding(config: VAEConfig, height: int, width: int, bytes_: int = 4) -> Decoding:
     """The same of the encoder, for one chunk of as many frames as make one later latent frame of `height` x `width`."""
     walk = _Walk(bytes_)
+    if config.linear:
+        block = _block_size(config)
+        flops = {(config.decoder_base or config.base) * config.mults[-1]: 2.0 * height * width * config.z * block}
+        return Decoding(flops, 4 * height * width * (2 * block + 4 * config.z))
     widths = [config.base * m for m in (1, *config.mults)]
     t, scale = config.stride[0], 4 ** len(config.temporal)
     area = height * width * scale
@@ -206,16 +214,12 @@ def codec_parameters(config: VAEConfig) -> int:
     base = config.decoder_base or config.base
     down = [config.base * m for m in (1, *config.mults)]
     up = [base * m for m in (config.mults[-1], *reversed(config.mults))]
-    total = 2 * config.z * (2 * config.z + 1) + config.z * (config.z + 1)
-    total += (
-        _conv(config.pixels * config.patch**2, down[0]) + _middle(down[-1]) + down[-1] + _conv(down[-1], 2 * config.z)
-    )
+    total = config.z * (config.z + 1)
+    if config.linear:  # its components are no parameters, and take their room
+        total += config.z * (_block_size(config) + 1) + _block_size(config)
+    else:
+        total += 2 * config.z * (2 * config.z + 1) + _encoder(config, down)
     total += _conv(config.z, up[0]) + _middle(up[0]) + up[-1] + _conv(up[-1], config.pixels * config.patch**2)
-    for i, (inputs, outputs) in enumerate(pairwise(down)):
-        total += _blocks(inputs, outputs, config.blocks)
-        if i < len(config.temporal):
-            total += outputs * outputs * 9 + outputs
-            total += outputs * outputs * 3 + outputs if config.temporal[i] else 0
     doubles = tuple(reversed(config.temporal))
     for i, (inputs, outputs) in enumerate(pairwise(up)):
         total += _blocks(inputs // 2 if i > 0 and not config.residual else inputs, outputs, config.blocks + 1)
@@ -224,6 +228,23 @@ def codec_parameters(config: VAEConfig) -> int:
             total += outputs * final * 9 + final
             total += outputs * 2 * outputs * 3 + 2 * outputs if doubles[i] else 0
     return total
+
+
+def _encoder(config: VAEConfig, down: list[int]) -> int:
+    total = (
+        _conv(config.pixels * config.patch**2, down[0]) + _middle(down[-1]) + down[-1] + _conv(down[-1], 2 * config.z)
+    )
+    for i, (inputs, outputs) in enumerate(pairwise(down)):
+        total += _blocks(inputs, outputs, config.blocks)
+        if i < len(config.temporal):
+            total += outputs * outputs * 9 + outputs
+            total += outputs * outputs * 3 + outputs if config.temporal[i] else 0
+    return total
+
+
+def _block_size(config: VAEConfig) -> int:
+    """Values of the pixels that become one latent of a linear codec."""
+    return config.pixels * math.prod(config.stride)
 
 
 def _conv(inputs: int, outputs: int) -> int:

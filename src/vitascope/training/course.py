@@ -14,6 +14,7 @@ import torch
 from vitascope.bundle import LEARNED
 from vitascope.data.latents import identity
 from vitascope.errors import BadRun
+from vitascope.models.dit import DEVIATION
 from vitascope.physics.noise import key
 from vitascope.pixels import to_pixels
 from vitascope.precision import bf16
@@ -25,6 +26,9 @@ from vitascope.training.loop import Report, State, train
 from vitascope.training.preview import preview
 from vitascope.training.stages import Run, Stopped
 from vitascope.training.tasks import ClipTask, CodecTask, DiffusionTask
+
+FITTED = 256
+"""Clips whose blocks a linear codec's components are found in."""
 
 
 def ensure_together(run: Run, stages: Sequence[str]) -> None:
@@ -88,6 +92,9 @@ def _begun(run: Run, stage: str) -> State:
             )
     if stage == "codec" and not path.is_file() and not run.continues:
         run.system.codec.vae.zero_residuals()
+        _find_blocks(run)
+    if stage == NETWORK_STAGE:
+        _tell_deviation(run)
     state = State.fresh(run.module(stage), run.settings(stage))
     if path.is_file():
         state.restore(checkpoint.load(path))
@@ -200,6 +207,20 @@ def _ensure_belongs(run: Run, stage: str) -> None:
             f"{run.folder / BUNDLE}: its {stage} learned on {other(others)} than there is now, so that its films are spoiled; go "
             f"on with --resume --stage {stage}"
         )
+
+
+def _find_blocks(run: Run) -> None:
+    """Give a linear codec the principal components of some of its clips: all that its latents will ever be."""
+    vae = run.system.codec.vae
+    if run.recipe.codec.linear:
+        clips = run.clips("codec")
+        vae.blocks.fit(to_pixels(clips.pixels(i)[None]).to(run.device) for i in range(min(FITTED, len(clips))))
+
+
+def _tell_deviation(run: Run) -> None:
+    """Tell a network that is preconditioned how large its codec's latents are."""
+    if run.recipe.network.preconditioned:
+        getattr(run.system.diffusion.net, DEVIATION).copy_(run.system.codec.left)
 
 
 def _whiten(run: Run) -> None:

@@ -167,7 +167,7 @@ class Run:
     def module(self, stage: str) -> nn.Module:
         """What a stage trains: of the codec, in its second stage, only what turns latents into pixels."""
         vae = self.system.codec.vae
-        for part in (vae.encoder, vae.conv1):
+        for part in vae.encoding():
             part.requires_grad_(stage != "decoder")
         return {
             "codec": vae,
