@@ -2,14 +2,14 @@
 
 It owns both the loss and the field, so that what is trained and what is walked cannot disagree.
 
-A network that has `deviation`, s of each channel of the data, is preconditioned (as in EDM, Karras et al. 2022, arXiv:2206.00364,
-section 5, here for any schedule and for channels of unequal size). With u = x0 / s the noised latents at unit variance, and what
-they leave open, are a rotation of data and noise:
+A network that has `deviation`, s of each channel of the data, tells of each value where it comes from, a Gaussian N(m, l^2), and
+the answer is what Bayes makes of that and of the noised value (the local Wiener filter, Lee 1980, doi:10.1109/TPAMI.1980.4766994):
 
-    z = (alpha s u + sigma eps) / d,   f = (sigma u - alpha s eps) / d,   d = sqrt(alpha^2 s^2 + sigma^2).
+    x0 = m + alpha l^2 / d (x - alpha m),   eps = sigma / d (x - alpha m),   d = alpha^2 l^2 + sigma^2.
 
-The network sees z and is asked for f. A network that says nothing then gives the best linear guess, not zero; at t = 1 it need not
-repeat the noise that it was shown, nor at t = 0 the data.
+It sees x / sqrt(alpha^2 s^2 + sigma^2) and answers with m / s and log(l / s). One that says nothing gives the best linear guess.
+Latents of many channels are mostly nothing (a sky has no edges), and to say so takes no more than a small l, where a network that
+predicts the velocity has to hand on all of the noise that it was shown.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from vitascope.physics.noise import Noise
 from vitascope.physics.prediction import Prediction, row
 from vitascope.physics.schedule import Schedule, spread
 from vitascope.precision import bf16
+
+BOUNDS = (-3.5, 1.5)
+"""Of log(l / s), so that no value is so certain that a small mistake of it weighs without end."""
 
 
 class Density(Protocol):
@@ -129,19 +132,12 @@ class Diffusion(nn.Module):
         if s is None:
             return self.net(x, clock, **condition)
         c = self.schedule.at(t)
-        a, b = row(c, self.predicts)
-
-        def over(values: Tensor) -> Tensor:  # [..., c], of times of all rows, of each, or of each of its frames
-            values = values.to(x).reshape(*[1] * (2 - t.ndim), *t.shape, -1)
-            return (
-                values.movedim(-1, 1)[..., None, None] if t.ndim == 2 else values.reshape(-1, values.shape[-1], 1, 1, 1)
-            )
-
-        s = s.double().to(t.device)
-        alpha, sigma, a, b = (value.unsqueeze(-1) for value in (c.alpha, c.sigma, a, b))
-        d2 = (alpha * s).square() + sigma.square()
-        f = self.net(x * over(d2.rsqrt()), clock, **condition)
-        return over((a * alpha * s.square() + b * sigma) / d2) * x + over((a * sigma - b * alpha) * s * d2.rsqrt()) * f
+        alpha, sigma, a, b = (_over_channels(value, x) for value in (c.alpha, c.sigma, *row(c, self.predicts)))
+        s = s.to(x).view(1, -1, 1, 1, 1)
+        mean, spread_ = self.net(x * ((alpha * s).square() + sigma.square()).rsqrt(), clock, **condition).chunk(2, 1)
+        m, variance = s * mean, s.square() * torch.exp(2 * spread_.clamp(*BOUNDS))
+        gain = (a * alpha * variance + b * sigma) / (alpha.square() * variance + sigma.square())
+        return a * m + gain * (x - alpha * m)
 
     @torch.no_grad()
     def _predict(self, x: Tensor, t: float, *, first: Tensor | None = None, **condition: Tensor) -> Tensor:
@@ -156,6 +152,12 @@ class Diffusion(nn.Module):
             times[:, 0] = 0.0
         with bf16(x.device.type, self.autocast):
             return self._answer(x, times, clock, condition).to(x.dtype)
+
+
+def _over_channels(values: Tensor, x: Tensor) -> Tensor:
+    """Numbers of all rows [], of each [b], or of each of its frames [b t], so that they multiply x [b c t h w]."""
+    shape = {0: (1, 1, 1, 1, 1), 1: (-1, 1, 1, 1, 1), 2: (values.shape[0], 1, -1, 1, 1)}
+    return values.to(x).reshape(shape[values.ndim])
 
 
 def _as_given(x: Tensor, t: float, *, x0: Tensor) -> Tensor:

@@ -213,7 +213,7 @@ class Recipe(_Part):
                 )
         for name, got, other, wanted in (
             ("network.in_channels", network.in_channels, "codec.z", codec.z),
-            ("network.out_channels", network.out_channels, "codec.z", codec.z),
+            ("network.out_channels", network.out_channels, *_told_of(codec.z, network.prior)),
             ("network.text_width", network.text_width, "what text.context gives", text.context_width),
         ):
             if got != wanted:
@@ -309,6 +309,10 @@ class Recipe(_Part):
     def json(self) -> str:
         """The recipe as the JSON text that a bundle carries."""
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _told_of(z: int, prior: bool) -> tuple[str, int]:
+    return ("twice codec.z, where it tells priors,", 2 * z) if prior else ("codec.z", z)
 
 
 def _laid_over(base: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def recipe() -> dict[str, Any]:
     """The brief recipe of the other runs, on principal components."""
     made = brief()
     made["codec"] |= {"z": Z, "linear": True}
-    made["network"] |= {"in_channels": Z, "out_channels": Z, "preconditioned": True}
+    made["network"] |= {"in_channels": Z, "out_channels": 2 * Z, "prior": True}
     made["stages"]["codec"] |= {"edges": 0.1}
     return made
 
@@ -97,6 +97,6 @@ def test_a_run_that_goes_on_from_it_keeps_its_components(run: Path, tmp_path: Pa
 
 
 def test_diffusers_has_no_such_form(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadModel, match="is preconditioned, asked for"):
+    with pytest.raises(BadModel, match="its network tells priors"):
         to_diffusers(bundle.load(run / "bundle"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

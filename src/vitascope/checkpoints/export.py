@@ -84,10 +84,10 @@ def _transformer(config: DiTConfig, name: str) -> dict[str, Any]:
             f"{name} for diffusers: its network has qk_norm = false and WanTransformer3DModel norms queries and keys always; "
             "export a model that does."
         )
-    if config.preconditioned:
+    if config.prior:
         raise BadModel(
-            f"{name} for diffusers: its network is preconditioned, asked for what a linear guess leaves open, and "
-            "WanTransformer3DModel for the velocity itself; export a model that is not."
+            f"{name} for diffusers: its network tells priors, means and deviations, and WanTransformer3DModel the velocity itself; "
+            "export a model whose network does."
         )
     return {
         **_of("WanTransformer3DModel"),

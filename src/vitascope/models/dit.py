@@ -32,7 +32,7 @@ PLACES = "place_embedding.weight"
 """One of two tensors for which Wan's own transformer has no name. It begins with zeros, so that nothing changes yet."""
 
 DEVIATION = "deviation"
-"""The other: the standard deviation of each channel of the latents, for a network that is preconditioned."""
+"""The other: the standard deviation of each channel of the latents, for a network that tells priors."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,9 @@ class DiTConfig:
     eps: float = 1e-6
     qk_norm: bool = True
     cross_norm: bool = True
-    preconditioned: bool = False
-    """Whether it is asked for no more than what a linear guess leaves open (`Diffusion`), from latents at unit variance."""
+    prior: bool = False
+    """Whether it tells of each value the Gaussian that it comes from, mean and log deviation one behind the other in channels,
+    and not the answer itself (`Diffusion`)."""
     places: bool = False
     """Whether tokens are told where in the film they are; rotary positions tell only how far they are from each other."""
 
@@ -217,7 +218,7 @@ class DiT(nn.Module):
         self.head = Head(config)
         if config.places:
             self.place_embedding = WideLinear(config.place_width, d, bias=False)
-        if config.preconditioned:
+        if config.prior:
             self.register_buffer(DEVIATION, torch.ones(config.in_channels))
         if config.image_width is not None:
             self.img_emb = ImageEmbedding(config.image_width, d, config.image_tokens)

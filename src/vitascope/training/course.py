@@ -218,8 +218,8 @@ def _find_blocks(run: Run) -> None:
 
 
 def _tell_deviation(run: Run) -> None:
-    """Tell a network that is preconditioned how large its codec's latents are."""
-    if run.recipe.network.preconditioned:
+    """Tell a network that tells priors how large its codec's latents are."""
+    if run.recipe.network.prior:
         getattr(run.system.diffusion.net, DEVIATION).copy_(run.system.codec.left)
 
 

@@ -1,0 +1,111 @@
+"""What principal components of blocks keep of a clip, beside a model's own codec: how many are worth a trained autoencoder?
+
+    python -m vitascope.bench.components [--model storybook] [--clips 48] [--fitted 256] [--components 16,32,48] [--sheet a.png]
+
+The components are those of blocks as large as the model's latents are, of clips that training could have seen, and nothing else is
+learned. All is measured on clips of combinations that were kept out of training, and the probe is the bundle's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from vitascope.bench.answers import answer
+from vitascope.bench.returns import shares
+from vitascope.codec import VideoCodec
+from vitascope.engine import Engine
+from vitascope.errors import BadShot
+from vitascope.evaluation.fidelity import fidelity, reconstructed
+from vitascope.evaluation.report import probe_for
+from vitascope.evaluation.scenes import real, scenes
+from vitascope.finding import find
+from vitascope.media import sheet
+from vitascope.pixels import to_pixels
+
+COMPONENTS = (16, 24, 32, 48, 64)
+SHOWN = 6
+"""Clips that the sheet has a row for."""
+
+
+def linear(engine: Engine, components: int, clips: int) -> VideoCodec:
+    """A codec of so many components of blocks as large as the model's, found in `clips` clips, and nothing else.
+
+    Raises BadShot where a block has fewer.
+    """
+    recipe, own = engine.recipe, engine.recipe.codec
+    try:
+        config = dataclasses.replace(own, z=components, base=8, decoder_base=8, blocks=1, linear=True)
+    except ValueError as error:
+        raise BadShot(f"--components {components}: {error}; ask for fewer.") from None
+    codec = VideoCodec(config).to(engine.device)
+    codec.vae.zero_residuals()
+
+    def seen() -> Iterator[Tensor]:
+        for begin in track(range(0, clips, 8), f"{components} components", console=Console(stderr=True)):
+            some = scenes(min(8, clips - begin), "seen", begin, recipe.world)
+            yield to_pixels(real(recipe.video, some)).to(engine.device)
+
+    codec.vae.blocks.fit(seen())
+    return codec
+
+
+def _counts(text: str) -> list[int]:
+    found = [int(part) for part in text.split(",") if part.strip().isdigit() and int(part) > 0]
+    if len(found) != len(text.split(",")):
+        raise BadShot(f"--components {text}: these are whole numbers from 1 on; give some, with commas between.")
+    return found
+
+
+def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
+    """The table, and the contact sheet: a row for each of the first clips, true and as each codec leaves its middle."""
+    counts = _counts(asked.components)
+    for name in ("clips", "fitted"):
+        if getattr(asked, name) < 1:
+            raise BadShot(
+                f"--{name} {getattr(asked, name)}: without clips there is nothing to measure; ask for at least 1."
+            )
+    engine = Engine.load(find(asked.model))
+    probe, own = probe_for(engine), engine.codec
+    shown = scenes(asked.clips, "withheld", world=engine.recipe.world)
+    films, labels = real(engine.recipe.video, shown), [one.shows(probe.config.attributes) for one in shown]
+    title = f"of {asked.clips} clips of withheld combinations"
+    table = Table("codec", "dB", "where subjects are", "fine detail", "of subjects", "read as it is", title=title)
+
+    def share(found: Tensor) -> str:
+        right = shares(probe.read(found), labels)
+        return f"{sum(right.values()) / len(right) / len(shown):.1%}"
+
+    table.add_row("none", "", "", "100.0%", "100.0%", share(films))
+    versions = [films]
+    for name, codec in (("its own", own), *((f"z = {n}", linear(engine, n, asked.fitted)) for n in counts)):
+        engine.system.codec = codec
+        left = reconstructed(engine, films)
+        told = fidelity(engine, asked.clips)
+        subjects = "" if told.subjects is None else f"{told.subjects:.1f}"
+        table.add_row(name, f"{told.psnr:.1f}", subjects, f"{told.thin:.1%}", f"{told.thin_subjects:.1%}", share(left))
+        versions.append(left)
+    cells = [film[len(film) // 2] for row in zip(*(one[:SHOWN] for one in versions), strict=True) for film in row]
+    return table, sheet(cells, len(versions))
+
+
+def main() -> None:
+    """Print the table, and draw the sheet if asked."""
+    parser = argparse.ArgumentParser(description="What principal components of blocks keep of a clip.")
+    parser.add_argument("--model", default="storybook")
+    parser.add_argument("--clips", type=int, default=48)
+    parser.add_argument("--fitted", type=int, default=256, help="clips whose blocks the components are found in")
+    parser.add_argument("--components", default=",".join(map(str, COMPONENTS)))
+    parser.add_argument("--sheet", type=Path, help="a PNG of some clips, true and as each codec leaves them")
+    answer(parser.parse_args(), _measure)
+
+
+if __name__ == "__main__":
+    main()
