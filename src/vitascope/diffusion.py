@@ -134,8 +134,8 @@ class Diffusion(nn.Module):
         c = self.schedule.at(t)
         alpha, sigma, a, b = (_over_channels(value, x) for value in (c.alpha, c.sigma, *row(c, self.predicts)))
         s = s.to(x).view(1, -1, 1, 1, 1)
-        mean, spread_ = self.net(x * ((alpha * s).square() + sigma.square()).rsqrt(), clock, **condition).chunk(2, 1)
-        m, variance = s * mean, s.square() * torch.exp(2 * spread_.clamp(*BOUNDS))
+        mean, width = self.net(x * ((alpha * s).square() + sigma.square()).rsqrt(), clock, **condition).chunk(2, 1)
+        m, variance = s * mean, s.square() * torch.exp(2 * width.clamp(*BOUNDS))
         gain = (a * alpha * variance + b * sigma) / (alpha.square() * variance + sigma.square())
         return a * m + gain * (x - alpha * m)
 

@@ -161,6 +161,9 @@ class StageSettings(_Part):
     """The weight of the L1 distance between spatial and temporal differences, beside that between pixels (codec)."""
     square: float = Field(default=0.0, ge=0)
     """The weight of the mean square error beside the absolute one (codec): large errors, as of what moves, weigh more."""
+    rough: float = Field(default=0.0, ge=0, le=1)
+    """The most noise that latents are given before they are decoded, in the measure in which the network walks them (codec,
+    decoder): what a network makes is never exact, and a decoder that never saw that shows every mistake."""
     quiet: float = Field(default=1e-4, ge=0)
     """The weight of the latents' mean square (codec): it keeps them bounded, no more."""
     log_every: int = Field(default=20, ge=1)

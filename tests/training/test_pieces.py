@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vitascope.codec import VideoCodec
 from vitascope.data.clips import Pixels, Source, StoryClips, story_clips
 from vitascope.diffusion import Diffusion
 from vitascope.models.dit import along
@@ -195,7 +196,7 @@ def test_what_is_held_out_is_measured_whole() -> None:
     chosen = settings(batch=8, frames=[1, 9], crop=64, dropout=0.3, often={"light": {"night": 2}})
     measured = measuring(chosen, whole=True)
     assert (measured.dropout, measured.frames, measured.crop, measured.often) == (0.0, None, None, {})
-    assert measuring(chosen) == chosen.model_copy(update={"dropout": 0.0, "frames": (9,), "often": {}})
+    assert measuring(chosen) == chosen.model_copy(update={"dropout": 0.0, "frames": (9,), "often": {}, "rough": 0.0})
 
 
 @pytest.mark.parametrize(
@@ -267,6 +268,34 @@ def test_a_codecs_crops_weigh_subjects_and_every_other_is_around_one(tmp_path: P
             if row % 2 and there.any():
                 around, all_ = around + int((weight[row] > 1).any()), all_ + 1
     assert around >= 0.9 * all_ > 0, "a subject may come into sight only later"
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_decoder_sees_latents_as_rough_as_a_network_may_leave_them(linear: bool, tmp_path: Path) -> None:
+    clips = story_clips(tmp_path / "clips.u8", Source(seed=1, count=8, frames=5, height=32, width=64))
+    codec = fresh(complete(Recipe.read("tiny"))).codec
+    if linear:
+        codec = VideoCodec(replace(codec.config, z=24, linear=True))
+        codec.vae.blocks.fit([to_pixels(torch.tensor(clips.view(0))[None])])
+    seen: list[Tensor] = []
+    task = CodecTask(codec, clips, settings(batch=8, clips=8, rough=0.3), seed=2)
+    codec.vae.conv2.register_forward_pre_hook(lambda _, args: seen.append(args[0].movedim(-1, 1)))
+    noise, batch = Noise(tuple(range(8))), task.batch(3)
+    with torch.no_grad():
+        _, figures = task.loss(batch, noise=noise, step=3)
+        mu = codec.vae.encode(batch.pixels)
+        again = task.loss(batch, noise=noise, step=3)[1]
+        exact = CodecTask(codec, clips, settings(batch=8, clips=8), seed=2).loss(batch, noise=noise, step=3)[1]
+    assert figures == again
+    assert figures["psnr"] != exact["psnr"]
+    scale = codec.vae.blocks.scale.view(1, -1, 1, 1, 1) if linear else torch.ones(1, 4, 1, 1, 1)
+    torch.testing.assert_close(seen[2], mu / scale)  # where nothing is rough
+    spread = mu.std((0, 2, 3, 4), keepdim=True)
+    off = (seen[0] * scale - mu) / (spread.sqrt() if linear else spread)  # as the network would walk it
+    each = off.std((1, 2, 3, 4))
+    wanted = 0.3 * noise.uniform("rough", 0)
+    torch.testing.assert_close(each.double(), wanted.double(), rtol=0.2, atol=0)
+    assert each.max() > 2 * each.min()
 
 
 def test_errors_that_weigh_alike_are_the_mean_and_others_count_by_weight() -> None:

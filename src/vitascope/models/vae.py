@@ -10,7 +10,7 @@ Source: Wan 2.1 (arXiv:2503.20314, section 4.1) and the autoencoder published wi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -292,10 +292,11 @@ class VAE(nn.Module):
             yield pixels.clamp(-1, 1) if clamped else pixels
             memory.first = False
 
-    def reconstruct(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """What a training loss looks at: the decoded video before it is clamped, and the mean latent it is made from."""
+    def reconstruct(self, video: Tensor, off: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """What a training loss looks at: the decoded video before it is clamped, and the mean latent it is made from; decoded is
+        what `off` makes of that."""
         mu = self.encode(video)
-        return self._pixels(mu), mu
+        return self._pixels(off(mu) if off else mu), mu
 
     def _pixels(self, z: Tensor, memory: Memory | None = None) -> Tensor:
         if not self.config.linear:

@@ -26,9 +26,9 @@ class Measured(Task, Protocol):
 
 def measuring(settings: StageSettings, whole: bool = False) -> StageSettings:
     """A stage's settings for measuring: no caption is dropped, no clip comes more often than others, and of each as many frames
-    are seen as the stage ever sees. They are `whole` if asked."""
+    are seen as the stage ever sees, and latents are what they are. They are `whole` if asked."""
     pieces = {"frames": None, "crop": None} if whole else {"frames": settings.frames and (max(settings.frames),)}
-    return settings.model_copy(update={"dropout": 0.0, "often": {}, **pieces})
+    return settings.model_copy(update={"dropout": 0.0, "often": {}, "rough": 0.0, **pieces})
 
 
 def parts(count: int, batch: int, least: int = 1) -> tuple[int, ...]:

@@ -104,7 +104,7 @@ class CodecTask:
 
     def loss(self, batch: Crops, *, noise: Noise, step: int) -> tuple[Tensor, dict[str, float]]:
         true, weight = batch
-        decoded, mu = self.model.reconstruct(true)
+        decoded, mu = self.model.reconstruct(true, lambda mu: self._roughened(mu, noise))
         decoded, mu = decoded.float(), mu.float()
         off = decoded - true
         loss = weighed(off.abs(), weight) + self.settings.quiet * mu.square().mean()
@@ -115,6 +115,16 @@ class CodecTask:
         with torch.no_grad():
             error = (decoded.clamp(-1, 1) - true).square().mean()
         return loss, {"psnr": float(-10 * torch.log10(error / 4)), "latent_std": float(mu.detach().std())}
+
+    def _roughened(self, mu: Tensor, noise: Noise) -> Tensor:
+        """Latents [b c t h w] with noise of a deviation that is drawn for each, up to `rough` times what they are whitened by."""
+        if not self.settings.rough:
+            return mu
+        spread = mu.detach().float().std((0, 2, 3, 4), keepdim=True)
+        whitened = spread.sqrt() if self.model.config.linear else spread
+        rows = noise.of(len(mu))
+        much = self.settings.rough * rows.uniform("rough", 0).to(spread).view(-1, 1, 1, 1, 1)
+        return mu + (much * whitened * rows.like("off", 0, spread.expand_as(mu))).to(mu.dtype)
 
 
 def weighed(errors: Tensor, weight: Tensor | None) -> Tensor:
