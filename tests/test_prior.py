@@ -103,6 +103,16 @@ def test_no_value_is_more_certain_than_the_bound() -> None:
         assert found.isfinite().all()
 
 
+def test_a_temperature_narrows_what_the_field_draws_from_and_not_the_loss() -> None:
+    x, x0, noise = drawn(2, 3), data(), Noise(tuple(range(ROWS)))
+    cool = Diffusion(Told(0.2, -0.5), Linear(), "velocity", Uniform(0.3, 0.3), temperature=0.4)
+    narrow = Diffusion(Told(0.2, -0.5 + math.log(0.4)), Linear(), "velocity", Uniform(0.3, 0.3))
+    plain = Diffusion(Told(0.2, -0.5), Linear(), "velocity", Uniform(0.3, 0.3))
+    torch.testing.assert_close(cool.field({})(x, 0.3), narrow.field({})(x, 0.3))
+    torch.testing.assert_close(cool.clocked(lambda t: t).field({})(x, 0.3), narrow.field({})(x, 0.3))
+    assert torch.equal(cool.loss(x0, {}, noise=noise), plain.loss(x0, {}, noise=noise))
+
+
 def test_what_is_seen_has_unit_variance_at_every_time() -> None:
     x0, net = data(4000), Told()
     for t in (0.01, 0.3, 0.7, 0.99):

@@ -168,7 +168,7 @@ def build(recipe: Recipe, words: Words) -> System:
             f"{recipe.text.context_width}; make network.text_width that"
         )
     density = LogitNormal(settings.mean, settings.std, settings.shift)
-    diffusion = Diffusion(DiT(recipe.network), Linear(), settings.predicts, density)
+    diffusion = Diffusion(DiT(recipe.network), Linear(), settings.predicts, density, temperature=settings.temperature)
     return System(recipe, VideoCodec(recipe.codec), ClipText(recipe.text, words), diffusion)
 
 

@@ -96,6 +96,8 @@ class DiffusionSettings(_Part):
     std: float = Field(default=1.0, gt=0)
     shift: float = Field(default=1.0, gt=0)
     """The logit-normal density of training times (Esser et al. 2024, arXiv:2403.03206), shifted towards noise."""
+    temperature: float = Field(default=1.0, gt=0, le=1)
+    """By how much the priors that a network tells are narrower when films are made (`Diffusion`)."""
 
 
 class Defaults(_Part):
@@ -240,6 +242,10 @@ class Recipe(_Part):
                         f"stages.diffusion.often: the world {self.world} has no {what} '{(value or name)[:60]}'; "
                         f"{_guess(value or name, list(known))}"
                     )
+        if self.diffusion.temperature != 1 and not network.prior:
+            raise ValueError(
+                f"diffusion.temperature is of networks that tell priors; got {self.diffusion.temperature:g} and network.prior = false"
+            )
         if network.image_width is not None:
             raise ValueError(
                 "network.image_width is for image-to-video models, which recipes do not describe; leave it out"
