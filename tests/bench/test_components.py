@@ -31,8 +31,7 @@ def test_more_components_leave_more(folder: Path) -> None:
     engine = Engine.load(folder)
     left = []
     for count in (1, 8, 64):
-        engine.system.codec = linear(engine, count, 6)
-        left.append(fidelity(engine, 4))
+        left.append(fidelity(linear(engine, count, 6), 4))
     assert left[0].psnr < left[1].psnr - 1 < left[2].psnr - 3
     assert left[0].thin < left[1].thin < left[2].thin <= 1
 

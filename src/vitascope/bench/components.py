@@ -9,6 +9,7 @@ learned. All is measured on clips of combinations that were kept out of training
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,10 @@ from torch import Tensor
 
 from vitascope.bench.answers import answer
 from vitascope.bench.returns import shares
+from vitascope.bundle import System
 from vitascope.codec import VideoCodec
 from vitascope.engine import Engine
-from vitascope.errors import BadShot
+from vitascope.errors import BadModel, BadShot
 from vitascope.evaluation.fidelity import fidelity, reconstructed
 from vitascope.evaluation.report import probe_for
 from vitascope.evaluation.scenes import real, scenes
@@ -35,11 +37,15 @@ SHOWN = 6
 """Clips that the sheet has a row for."""
 
 
-def linear(engine: Engine, components: int, clips: int) -> VideoCodec:
-    """A codec of so many components of blocks as large as the model's, found in `clips` clips, and nothing else.
+def linear(engine: Engine, components: int, clips: int) -> Engine:
+    """The engine with another codec: so many components of blocks as large as its own, found in `clips` clips, and nothing else.
 
-    Raises BadShot where a block has fewer.
+    Raises BadShot where a block has fewer, BadModel for a model that is no bundle.
     """
+    if not isinstance(engine.system, System):
+        raise BadModel(
+            f"{engine.system.name}: it is no bundle, and its codec did not learn the storybook; name a bundle."
+        )
     recipe, own = engine.recipe, engine.recipe.codec
     try:
         config = dataclasses.replace(own, z=components, base=8, decoder_base=8, blocks=1, linear=True)
@@ -54,7 +60,9 @@ def linear(engine: Engine, components: int, clips: int) -> VideoCodec:
             yield to_pixels(real(recipe.video, some)).to(engine.device)
 
     codec.vae.blocks.fit(seen())
-    return codec
+    other = copy.copy(engine)
+    other.system = dataclasses.replace(engine.system, codec=codec)
+    return other
 
 
 def _counts(text: str) -> list[int]:
@@ -73,7 +81,7 @@ def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
                 f"--{name} {getattr(asked, name)}: without clips there is nothing to measure; ask for at least 1."
             )
     engine = Engine.load(find(asked.model))
-    probe, own = probe_for(engine), engine.codec
+    probe = probe_for(engine)
     shown = scenes(asked.clips, "withheld", world=engine.recipe.world)
     films, labels = real(engine.recipe.video, shown), [one.shows(probe.config.attributes) for one in shown]
     title = f"of {asked.clips} clips of withheld combinations"
@@ -85,10 +93,9 @@ def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
 
     table.add_row("none", "", "", "100.0%", "100.0%", share(films))
     versions = [films]
-    for name, codec in (("its own", own), *((f"z = {n}", linear(engine, n, asked.fitted)) for n in counts)):
-        engine.system.codec = codec
-        left = reconstructed(engine, films)
-        told = fidelity(engine, asked.clips)
+    for name, one in (("its own", engine), *((f"z = {n}", linear(engine, n, asked.fitted)) for n in counts)):
+        left = reconstructed(one, films)
+        told = fidelity(one, asked.clips)
         subjects = "" if told.subjects is None else f"{told.subjects:.1f}"
         table.add_row(name, f"{told.psnr:.1f}", subjects, f"{told.thin:.1%}", f"{told.thin_subjects:.1%}", share(left))
         versions.append(left)
