@@ -134,8 +134,10 @@ class VideoCodec(nn.Module):
     def whiten(self, latents: Tensor) -> None:
         """Set the whitening from unwhitened latents [n c t h w]."""
         std = latents.double().std(dim=(0, 2, 3, 4))
+        if self.config.linear:  # a component that these clips do not have is not enlarged without end
+            std = std.clamp_min(1e-3 * float(std.max().clamp_min(1e-6))).sqrt()
         self.mean.copy_(latents.double().mean(dim=(0, 2, 3, 4)))
-        self.std.copy_(std.sqrt() if self.config.linear else std)
+        self.std.copy_(std)
 
     @property
     def left(self) -> Tensor:

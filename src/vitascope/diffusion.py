@@ -55,7 +55,7 @@ class Diffusion(nn.Module):
         clock: Callable[[float | Tensor], float | Tensor] = thousandfold,
         temperature: float = 1.0,
     ) -> None:
-        """temperature: of a network that tells priors, by how much their deviations are narrower in its field than in its loss."""
+        """temperature: of a network that tells priors, what their deviations are multiplied by in its field, and not in its loss."""
         super().__init__()
         self.net = net
         self.schedule = schedule

@@ -97,7 +97,7 @@ class DiffusionSettings(_Part):
     shift: float = Field(default=1.0, gt=0)
     """The logit-normal density of training times (Esser et al. 2024, arXiv:2403.03206), shifted towards noise."""
     temperature: float = Field(default=1.0, gt=0, le=1)
-    """By how much the priors that a network tells are narrower when films are made (`Diffusion`)."""
+    """What the deviations of the priors that a network tells are multiplied by when films are made (`Diffusion`)."""
 
 
 class Defaults(_Part):

@@ -77,6 +77,8 @@ class _Reader:
     ("flags", "said"),
     [
         (["--components", "many"], "--components many: these are whole numbers"),
+        (["--components", "16,\u00b2"], "--components 16,\u00b2: these are"),
+        (["--components", "4,900", "--fitted", "1"], "--components 900: "),
         (["--components", "0"], "--components 0: these are"),
         (["--clips", "0"], "--clips 0: without clips"),
         (["--fitted", "-1"], "--fitted -1: without clips"),
@@ -86,6 +88,7 @@ class _Reader:
 def test_wrong_flags_are_told(
     flags: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(components, "probe_for", lambda engine: _Reader())
     monkeypatch.setattr(sys, "argv", ["components", "--model", str(folder), *flags])
     with pytest.raises(SystemExit) as stopped:
         components.main()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vitascope.codec import VideoCodec
 from vitascope.models.blocks import Blocks
 from vitascope.models.vae import VAE, VAEConfig
 
@@ -94,6 +95,14 @@ def test_a_component_that_no_clip_has_is_no_number_beyond_bounds() -> None:
     assert blocks.scale.isfinite().all()
     z = blocks.encode(torch.zeros(1, 3, 5, 8, 8))
     assert torch.equal(z, torch.zeros(1, 4, 2, 1, 1))
+
+
+def test_latents_of_clips_that_are_all_one_colour_are_numbers() -> None:
+    codec, grey = VideoCodec(SMALL), torch.zeros(1, 3, 5, 16, 16)
+    codec.vae.blocks.fit([grey])
+    codec.whiten(codec.vae.encode(grey))
+    assert codec.encode(grey).isfinite().all()
+    assert codec.encode(grey + 0.1).isfinite().all()
 
 
 def test_without_clips_there_are_no_components() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from vitascope.models.blocks import Blocks
 from vitascope.models.dit import DEVIATION
 from vitascope.pixels import to_pixels
 from vitascope.shot import Shot
+from vitascope.training import checkpoint
 from vitascope.training.run import Stopped, train_recipe
 
 Z = 24
@@ -85,15 +87,46 @@ def test_a_run_that_is_stopped_ends_in_the_same_weights(run: Path, tmp_path: Pat
     assert hashes(tmp_path / "run") == hashes(run)
 
 
-def test_a_run_that_goes_on_from_it_keeps_its_components(run: Path, tmp_path: Path) -> None:
-    more = {"name": "more", "seed": 9, "stages": {"decoder": recipe()["stages"]["decoder"]}}
-    train_recipe(written(tmp_path / "more.toml", more), tmp_path / "run", start=str(run / "bundle"))
-    before, after = (bundle.load(one / "bundle") for one in (run, tmp_path / "run"))
-    for name, value in before.codec.vae.blocks.state_dict().items():
-        assert torch.equal(value, after.codec.vae.blocks.state_dict()[name])
-    assert torch.equal(before.codec.std, after.codec.std)
+@pytest.mark.parametrize("stage", ["decoder", "codec"])
+def test_a_run_that_goes_on_from_it_keeps_its_components(stage: str, run: Path, tmp_path: Path) -> None:
+    """And their whitening: its clips are others, and the network knows it as it was."""
+    more = {"name": "more", "seed": 9, "stages": {stage: recipe()["stages"][stage]}}
+    name, folder = written(tmp_path / "more.toml", more), tmp_path / "run"
+    train_recipe(name, folder, start=str(run / "bundle"), stages=[stage])
+    before, after = (bundle.load(one / "bundle") for one in (run, folder))
+    for known, value in before.codec.vae.blocks.state_dict().items():
+        assert torch.equal(value, after.codec.vae.blocks.state_dict()[known])
+    for known in ("mean", "std"):
+        assert torch.equal(getattr(before.codec, known), getattr(after.codec, known))
+    assert torch.equal(getattr(before.diffusion.net, DEVIATION), getattr(after.diffusion.net, DEVIATION))
     old, new = (one.codec.vae.decoder.state_dict() for one in (before, after))
-    assert any(not torch.equal(old[name], new[name]) for name in old)
+    assert any(not torch.equal(old[known], new[known]) for known in old)
+
+
+def test_components_that_are_found_anew_are_those_that_all_others_go_on_with(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "codec.safetensors").unlink()
+    longer = recipe()
+    for settings in longer["stages"].values():
+        settings["clips"] = 16
+    for stage in ("diffusion", "decoder"):
+        longer["stages"][stage]["steps"] += 2
+    warned: list[str] = []
+    train_recipe(written(tmp_path / "longer.toml", longer), tmp_path / "run", resume=True, warn=warned.append)
+    made = bundle.load(tmp_path / "run" / "bundle")
+    found = checkpoint.load(tmp_path / "run" / "codec.safetensors")["model/blocks.scale"]
+    assert not torch.equal(found, bundle.load(run / "bundle").codec.vae.blocks.scale)
+    assert torch.equal(made.codec.vae.blocks.scale, found)
+    assert torch.equal(getattr(made.diffusion.net, DEVIATION), made.codec.std)
+    told = [one for one in warned if "until step 12 it learned on latents of another codec" in one]
+    assert len(told) == 2, "the network and the decoder, each of which goes on on it"
+
+
+def test_the_temperature_may_change_between_two_parts_of_a_run(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    cooler = recipe() | {"diffusion": {"shift": 2.0, "temperature": 0.5}}
+    train_recipe(written(tmp_path / "cooler.toml", cooler), tmp_path / "run", resume=True)
+    assert Engine.load(tmp_path / "run" / "bundle").diffusion.temperature == 0.5
 
 
 def test_diffusers_has_no_such_form(run: Path, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def linear(engine: Engine, components: int, clips: int) -> Engine:
 
 
 def _counts(text: str) -> list[int]:
-    found = [int(part) for part in text.split(",") if part.strip().isdigit() and int(part) > 0]
+    found = [int(part) for part in text.split(",") if part.strip().isdecimal() and int(part) > 0]
     if len(found) != len(text.split(",")):
         raise BadShot(f"--components {text}: these are whole numbers from 1 on; give some, with commas between.")
     return found
@@ -93,7 +93,10 @@ def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
 
     table.add_row("none", "", "", "100.0%", "100.0%", share(films))
     versions = [films]
-    for name, one in (("its own", engine), *((f"z = {n}", linear(engine, n, asked.fitted)) for n in counts)):
+    others = [
+        (f"z = {n}", linear(engine, n, asked.fitted)) for n in counts
+    ]  # before minutes of measuring: some may be refused
+    for name, one in [("its own", engine), *others]:
         left = reconstructed(one, films)
         told = fidelity(one, asked.clips)
         subjects = "" if told.subjects is None else f"{told.subjects:.1f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -93,18 +94,27 @@ def _begun(run: Run, stage: str) -> State:
     if stage == "codec" and not path.is_file() and not run.continues:
         run.system.codec.vae.zero_residuals()
         _find_blocks(run)
-    if stage == NETWORK_STAGE:
-        _tell_deviation(run)
     state = State.fresh(run.module(stage), run.settings(stage))
     if path.is_file():
-        state.restore(checkpoint.load(path))
+        _restore(run, stage, state)
         others = strange(stage, run.system, checkpoint.noted(path).about)
         if others and not run.done(stage):
             run.warn(
                 f"{path}: until step {state.step} it learned on {other(others)} than there is now, and goes on on this; delete it "
                 "to train the stage anew"
             )
+    if stage == NETWORK_STAGE:
+        _tell_deviation(run)
     return state
+
+
+def _restore(run: Run, stage: str, state: State) -> None:
+    """Put a stage's saved state back. The components of a linear codec are its own stage's, whatever the decoder's began with."""
+    vae = run.system.codec.vae
+    own = copy.deepcopy(vae.blocks.state_dict()) if stage == "decoder" and run.recipe.codec.linear else None
+    state.restore(checkpoint.load(run.state_path(stage)))
+    if own is not None:
+        vae.blocks.load_state_dict(own)
 
 
 class _Ledger:
@@ -187,9 +197,10 @@ def finish_stage(run: Run, stage: str) -> None:
     if path.is_file():
         _ensure_belongs(run, stage)
         state = State.fresh(module, run.settings(stage))
-        state.restore(checkpoint.load(path))
+        _restore(run, stage, state)
         state.average.copy_to(module)
-        if stage == "codec":
+        # Components that came with a bundle are whitened as its network learned them: they did not move.
+        if stage == "codec" and not (run.continues and run.recipe.codec.linear):
             _whiten(run)
     module.eval()
 

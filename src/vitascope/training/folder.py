@@ -250,10 +250,19 @@ def recipe_in(folder: Path) -> Recipe:
         ) from error
 
 
+_NOT_WHAT_WEIGHTS_MEAN: dict[str, bool | set[str]] = {
+    "stages": True,
+    "defaults": True,
+    "text": {"vocab"},
+    "diffusion": {"temperature"},
+}
+
+
 def _identity_of(recipe: Recipe) -> str:
-    # Lengths may be changed between two parts of a run; what the weights mean may not. What a recipe of an older version did
-    # not name is as it was then, by its default. How many words there are is found on the way, from what is learned from.
-    kept = recipe.model_dump(mode="json", exclude={"stages": True, "defaults": True, "text": {"vocab"}})
+    # Lengths, and how films are made, may be changed between two parts of a run; what the weights mean may not. What a recipe of
+    # an older version did not name is as it was then, by its default. How many words there are is found on the way, from what is
+    # learned from.
+    kept = recipe.model_dump(mode="json", exclude=_NOT_WHAT_WEIGHTS_MEAN)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 

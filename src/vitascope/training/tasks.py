@@ -120,11 +120,13 @@ class CodecTask:
         """Latents [b c t h w] with noise of a deviation that is drawn for each, up to `rough` times what they are whitened by."""
         if not self.settings.rough:
             return mu
-        spread = mu.detach().float().std((0, 2, 3, 4), keepdim=True)
-        whitened = spread.sqrt() if self.model.config.linear else spread
+        if self.model.config.linear:
+            whitened = self.model.blocks.scale.sqrt().view(1, -1, 1, 1, 1)
+        else:  # nearly: the whitening itself is measured when the stage is over
+            whitened = mu.detach().float().std((0, 2, 3, 4), correction=0, keepdim=True)
         rows = noise.of(len(mu))
-        much = self.settings.rough * rows.uniform("rough", 0).to(spread).view(-1, 1, 1, 1, 1)
-        return mu + (much * whitened * rows.like("off", 0, spread.expand_as(mu))).to(mu.dtype)
+        much = self.settings.rough * rows.uniform("rough", 0).to(whitened).view(-1, 1, 1, 1, 1)
+        return mu + (much * whitened * rows.like("off", 0, whitened.expand_as(mu))).to(mu.dtype)
 
 
 def weighed(errors: Tensor, weight: Tensor | None) -> Tensor:
