@@ -120,8 +120,9 @@ def test_signatures(line: str) -> None:
 def test_how_a_diffusion_is_made() -> None:
     # Told apart from the others: a default that is a function would be told with its address.
     parameters = inspect.signature(Diffusion).parameters
-    assert list(parameters) == ["net", "schedule", "predicts", "density", "clock"]
+    assert list(parameters) == ["net", "schedule", "predicts", "density", "clock", "temperature"]
     assert parameters["clock"].default.__name__ == "thousandfold"
+    assert parameters["temperature"].default == 1
 
 
 def test_what_an_engine_shows() -> None:
