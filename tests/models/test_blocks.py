@@ -79,6 +79,19 @@ def test_what_is_shown_of_components_is_told_by_them_again() -> None:
     torch.testing.assert_close(blocks.decode(told)[:, :, 1:], blocks.decode(z)[:, :, 1:])
 
 
+def test_frame_0_is_the_mean_of_a_block_in_which_nothing_moves() -> None:
+    """No single one of its four frames is nearer to it."""
+    film = smooth()
+    blocks = fitted(16, film)
+    z = blocks.encode(film)[:, :, :1]
+    moving = blocks.decode(z, first=False)
+    assert moving.shape[2] == 4
+    shown = blocks.decode(z)
+    torch.testing.assert_close(shown, moving.mean(2, keepdim=True))
+    off = (shown - film[:, :, :1]).square().mean()
+    assert all(off <= (moving[:, :, i : i + 1] - film[:, :, :1]).square().mean() for i in range(4))
+
+
 def test_a_block_depends_on_its_own_pixels_alone() -> None:
     film = smooth()
     blocks = fitted(16, film)
