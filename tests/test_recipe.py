@@ -99,7 +99,11 @@ def test_a_number_of_frames_is_a_list_of_one() -> None:
         ("video.width", 72, "video.width should be a multiple of 16"),
         ("video.fps", float("inf"), "finite number"),
         ("codec.z", 8, "network.in_channels should be codec.z"),
-        ("network.prior", True, "network.out_channels should be twice codec.z, where it tells priors,"),
+        (
+            "network.prior",
+            True,
+            "network.out_channels should be twice codec.z, a mean and a deviation of each; got 4 and 8",
+        ),
         ("diffusion.temperature", 0.5, "diffusion.temperature is of networks that tell priors; got 0.5"),
         ("diffusion.temperature", 0, "should be greater than 0"),
         ("network.text_width", 33, "network.text_width should be what text.context gives"),

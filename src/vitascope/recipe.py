@@ -321,7 +321,7 @@ class Recipe(_Part):
 
 
 def _told_of(z: int, prior: bool) -> tuple[str, int]:
-    return ("twice codec.z, where it tells priors,", 2 * z) if prior else ("codec.z", z)
+    return ("twice codec.z, a mean and a deviation of each", 2 * z) if prior else ("codec.z", z)
 
 
 def _laid_over(base: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
