@@ -25,7 +25,6 @@ from vitascope.evaluation.curves import (
     left,
     measure_curves,
     negations,
-    paced,
     saturation,
     share_of,
     usual_entropy,
@@ -161,14 +160,7 @@ def test_short_and_long_films_are_asked_for_the_same() -> None:
             assert {shot.frames for shot in shots(b, {})} == {33}
 
 
-def test_films_of_any_length_are_shown_to_the_probe_whole() -> None:
-    film = torch.arange(9)[None, :, None, None, None]
-    assert paced(film, 9) is film
-    assert paced(film, 5).flatten().tolist() == [0, 2, 4, 6, 8]
-    longer = paced(film, 17).flatten()
-    assert set(longer.tolist()) == set(range(9))
-    assert bool((longer.diff() >= 0).all())
-    assert paced(film[:, :1], 5).flatten().tolist() == [0] * 5
+def test_films_of_any_length_are_judged() -> None:
     long = real(ClipShape(frames=9, height=16, width=32, fps=8), scenes(4))
     point = Point("complexity", "9 frames", 2.0, (Asked("a", {"subject": "ball"}),))
     assert judged(Steady(), point, long).films == 4

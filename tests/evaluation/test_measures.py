@@ -343,6 +343,7 @@ def test_a_probe_of_another_shape_is_refused() -> None:
     probe = Probe(ProbeConfig(frames=9, height=16, width=32))
     with pytest.raises(BadModel, match="9 frames of 32x16 and this model makes 5 of 32x16; "):
         fits(probe, cast(Engine, Perfect(1)))
+    fits(Probe(ProbeConfig(frames=3, height=16, width=32)), cast(Engine, Perfect(1)))
 
 
 @pytest.mark.parametrize("attributes", [{"mood": ("warm", "cold")}, {"light": ("night", "day", "dusk", "morning")}])

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from vitascope.errors import BadModel
+from vitascope.evaluation.distribution import features
 from vitascope.evaluation.lessons import (
     Lessons,
     degraded,
@@ -25,7 +26,7 @@ from vitascope.evaluation.lessons import (
     train_probe,
     whereabouts,
 )
-from vitascope.evaluation.probe import ENOUGH, Probe, ProbeConfig, Schooling
+from vitascope.evaluation.probe import ENOUGH, Probe, ProbeConfig, Schooling, paced
 from vitascope.evaluation.streams import LOUD, Seen, coordinates, drift, matched, moments_of, scenery
 from vitascope.pixels import to_pixels
 from vitascope.recipe import ClipShape
@@ -168,6 +169,32 @@ def test_a_config_that_asks_for_the_absurd_is_refused(taught: tuple[Probe, list[
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\[b 3 5 16 32\].*\[1, 3, 3, 16, 32\]"):
         Probe(TINY)(torch.zeros(1, 3, 3, 16, 32))
+
+
+def test_films_of_any_length_are_shown_to_the_probe_whole() -> None:
+    film = torch.arange(9)[None, :, None, None, None]
+    assert paced(film, 9) is film
+    assert paced(film, 5).flatten().tolist() == [0, 2, 4, 6, 8]
+    longer = paced(film, 17).flatten()
+    assert set(longer.tolist()) == set(range(9))
+    assert bool((longer.diff() >= 0).all())
+    assert paced(film[:, :1], 5).flatten().tolist() == [0] * 5
+
+
+def test_a_film_at_twice_the_rate_is_read_as_at_its_own(taught: tuple[Probe, list[float]]) -> None:
+    """The world's frame k of n is its frame 2 k of 2 n - 1, to the bit: so a probe's accuracy holds for both."""
+    probe, config = taught[0], taught[0].config
+    shown = [scene(5, index, "any") for index in range(6)]
+    slow, fast = (rendered(replace(config, frames=n), shown) for n in (config.frames, 2 * config.frames - 1))
+    assert torch.equal(fast[:, ::2], slow)
+    assert all(torch.equal(a, b) for a, b in zip(probe.told(fast).values(), probe.told(slow).values(), strict=True))
+    assert torch.equal(features(probe, fast), features(probe, slow))
+
+
+@pytest.mark.parametrize(("own", "reads"), [(17, {17, 33, 49}), (5, {5, 9, 13, 17, 33, 49}), (1, {1})])
+def test_it_reads_films_that_show_the_same_moments(own: int, reads: set[int]) -> None:
+    probe = Probe(ProbeConfig(own, 16, 32, look=(4, 4, 8), motion=(4, 4, 8), maps=2, hidden=4))
+    assert {n for n in (1, 2, 4, 5, 9, 13, 16, 17, 18, 32, 33, 49) if probe.reads(n)} == reads
 
 
 def test_what_is_measured() -> None:

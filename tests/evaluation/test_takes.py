@@ -176,6 +176,17 @@ def test_what_weighs_nothing_or_less_is_not_asked_for(probe: Probe) -> None:
     assert wanted(Shot(prompt="a red ball (at night:0.5)"), probe)["light"] == "night"
 
 
+def test_takes_at_twice_the_probes_rate_are_read(engine: Engine, probe: Probe) -> None:
+    few = Bright(replace(probe.config, frames=3))
+    asked = Shot(prompt="a ball at night", seed=1, steps=2)
+    assert len(list(takes(engine, engine.prepare(asked), 2, few))) == 2
+    assert wanted(asked.model_copy(update={"frames": 5}), few) == wanted(asked, few)
+    with pytest.raises(BadShot, match=r"reads 5 frames of .* has frames 9;"):
+        next(takes(engine, engine.prepare(asked.model_copy(update={"frames": 9})), 2, few))
+    with pytest.raises(BadShot, match=r"reads 3 frames of .* has frames 4;"):
+        wanted(asked.model_copy(update={"frames": 4}), few)
+
+
 def test_a_probe_is_asked_of_what_it_knows_alone(probe: Probe) -> None:
     narrow = Bright(replace(probe.config, attributes={"light": ("day", "dusk")}))
     assert wanted(Shot(prompt="a ball at dusk"), narrow) == {"light": "dusk"}

@@ -87,7 +87,7 @@ def fits(probe: Probe, engine: Engine) -> None:
     """Raises BadModel when the probe cannot look at this model's films, or knows another world."""
     video, seen = engine.recipe.video, probe.config
     way = "name with --probe a folder that does not exist yet, and one is trained."
-    if (seen.frames, seen.height, seen.width) != (video.frames, video.height, video.width):
+    if (seen.height, seen.width) != (video.height, video.width) or not probe.reads(video.frames):
         raise BadModel(
             f"probe: it was trained on {seen.frames} frames of {seen.width}x{seen.height} and this model makes "
             f"{video.frames} of {video.width}x{video.height}; {way}"

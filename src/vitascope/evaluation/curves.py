@@ -200,8 +200,7 @@ def measured(
 
 def judged(probe: Probe, point: Point, films: Tensor) -> Measured:
     """Films uint8 [n t h w c] of a point's shots, in their order."""
-    seen = paced(films, probe.config.frames)
-    read = [probe.read(part) for part in seen.split(point.seeds)]
+    read = [probe.read(part) for part in films.split(point.seeds)]
     usable = [name for name in probe.config.attributes if probe.measures(name)]
     hits: dict[str, list[bool]] = {}
     for asked, group in zip(point.asked, read):
@@ -210,7 +209,7 @@ def judged(probe: Probe, point: Point, films: Tensor) -> Measured:
                 if name in film and not (asked.against and name == CONTRADICTED):
                     hits.setdefault(name, []).append(film[name] == said)
     right = [hit for name in usable for hit in hits.get(name, ())]
-    told = features(probe, seen).split(point.seeds)
+    told = features(probe, films).split(point.seeds)
     apart = [spread(each) for each in told if len(each) > 1]
     free = left(point.asked, read, probe.config.world) if point.narrowing else {}
     contrary = [(a, film[CONTRADICTED]) for a, group in zip(point.asked, read) for film in group if a.against]
@@ -253,15 +252,6 @@ def negations(points: Sequence[Measured]) -> list[Negated]:
     found = {point.x: point.shown for point in points if point.curve == "negative" and point.shown}
     pairs = ((word, found.get(OPEN), found.get(negated(word))) for word in UNWANTED)
     return [Negated(word, off[word], on[word]) for word, off, on in pairs if off and on]
-
-
-def paced(films: Tensor, frames: int) -> Tensor:
-    """Films [n t h w c] in as many frames as a probe looks at, from the first to the last: frames are left out of longer ones,
-    and shown more than once of shorter ones."""
-    last = films.shape[1] - 1
-    if last + 1 == frames:
-        return films
-    return films[:, [round(k * last / max(1, frames - 1)) for k in range(frames)]]
 
 
 def saturation(films: Tensor) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vitascope.evaluation.probe import Probe
+from vitascope.evaluation.probe import Probe, paced
 from vitascope.pixels import to_pixels
 
 NEIGHBOURS = 3
@@ -70,7 +70,7 @@ def features(probe: Probe, films: Tensor, rows: int = 16) -> Tensor:
     device = next(probe.parameters()).device
     found = []
     for chunk in films.split(rows):
-        found.append(probe.learned(to_pixels(chunk.to(device)))[0].double().cpu())
+        found.append(probe.learned(to_pixels(paced(chunk, probe.config.frames).to(device)))[0].double().cpu())
     return torch.cat(found)
 
 

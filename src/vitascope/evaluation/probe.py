@@ -90,6 +90,15 @@ class Schooling:
     """The same when those renders are blurred and smeared as in the lessons."""
 
 
+def paced(films: Tensor, frames: int) -> Tensor:
+    """Films [n t h w c] in so many frames, from the first to the last: frames are left out of longer ones, and shown more than
+    once of shorter ones."""
+    last = films.shape[1] - 1
+    if last + 1 == frames:
+        return films
+    return films[:, [round(k * last / max(1, frames - 1)) for k in range(frames)]]
+
+
 class Probe(nn.Module):
     """Two streams and one head an attribute, after SlowFast (Feichtenhofer et al. 2019, arXiv:1812.03982): what there is, seen
     sharply at a few moments, and how it moves, seen coarsely between them."""
@@ -128,15 +137,22 @@ class Probe(nn.Module):
         seen = self.look(video), self.motion(video)
         return self.joined(torch.cat([stream.told for stream in seen], 1)), seen
 
+    def reads(self, frames: int) -> bool:
+        """Whether films of so many frames are read no worse than what it learned on: those of as many, and those that only show
+        the same moments and others between them, which are left out."""
+        own = self.config.frames - 1
+        return frames - 1 == own or (0 < own < frames and (frames - 1) % own == 0)
+
     @torch.no_grad()
     def told(self, films: Tensor) -> dict[str, Tensor]:
         """How likely each value of each attribute is in films, uint8 [b t h w c]: logarithms [b n], up to a number of each film.
+        They may have any number of frames (`paced`).
 
         Its mirror image is looked at too, and what is seen there, with left and right exchanged, counts as much. So a film and
         its mirror image are read alike, and the probe errs less often than by one look.
         """
         self.eval()
-        video = to_pixels(films.to(next(self.parameters()).device))
+        video = to_pixels(paced(films, self.config.frames).to(next(self.parameters()).device))
         seen, turned = self(video), self(video.flip(4))
         found = {}
         for name, values in self.config.attributes.items():

@@ -66,20 +66,23 @@ def judge(folder: Path, name: str) -> Probe:
         ) from None
 
 
-def wanted(shot: Shot, probe: Probe) -> dict[str, str]:
+def wanted(shot: Shot, probe: Probe, frames: int | None = None) -> dict[str, str]:
     """What a shot's prompt asks for, of what a probe reads. Raises BadShot where that is nothing, or where the probe reads no
-    films of the shot's size, as far as that is said."""
+    films of the shot's size, as far as that is said; frames: how many the model's own films have, if that is known."""
     if shot.unconditional:
         raise BadShot(
             "takes: the one is kept that shows most of what the prompt asks for, and a film without a prompt asks for nothing; "
             "give a prompt, or make one film."
         )
     sees = probe.config
-    size = {"frames": sees.frames, "height": sees.height, "width": sees.width}
+    size = {"height": sees.height, "width": sees.width}
     other = [f"{name} {said}" for name, own in size.items() if (said := getattr(shot, name)) not in (None, own)]
+    own = frames if frames is not None and probe.reads(frames) else sees.frames
+    if shot.frames is not None and not (shot.frames == own or (frames is None and probe.reads(shot.frames))):
+        other.insert(0, f"frames {shot.frames}")
     if other:
         raise BadShot(
-            f"takes: the probe that chooses among them reads {sees.frames} frames of {sees.width}x{sees.height}, and this film "
+            f"takes: the probe that chooses among them reads {own} frames of {sees.width}x{sees.height}, and this film "
             f"has {', '.join(other)}; leave that out, or make one film."
         )
     found = asked(shot.said("prompt").wanted, sees.world)
@@ -111,7 +114,7 @@ def takes(
     """
     if not 2 <= count <= MOST_TAKES:
         raise BadShot(f"takes {count}: it is a whole number from 2 to {MOST_TAKES}; 4 would do.")
-    wants = wanted(shot, probe)
+    wants = wanted(shot, probe, engine.defaults["frames"])
     if shot.seed is None:
         raise ValueError("takes: got a shot that is not prepared; expected the result of Engine.prepare")
     probe = probe.to(engine.device)
