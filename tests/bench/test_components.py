@@ -10,11 +10,13 @@ import pytest
 
 from vitascope import bundle
 from vitascope.bench import components
-from vitascope.bench.components import linear
+from vitascope.bench.components import linear, quickened
 from vitascope.engine import Engine
 from vitascope.errors import BadShot
 from vitascope.evaluation.fidelity import fidelity
+from vitascope.evaluation.scenes import real, scenes
 from vitascope.media.pictures import picture as read
+from vitascope.pixels import to_pixels
 from vitascope.recipe import Recipe
 from vitascope.training.beginning import complete, fresh
 
@@ -36,6 +38,21 @@ def test_more_components_leave_more(folder: Path) -> None:
     assert left[0].thin < left[1].thin < left[2].thin <= 1
 
 
+def test_clips_of_twice_the_rate_are_cut_into_blocks_of_twice_the_length(folder: Path) -> None:
+    slow = Engine.load(folder)
+    fast = quickened(slow, 2)
+    video, faster = slow.recipe.video, fast.recipe.video
+    assert (faster.frames - 1, faster.fps) == (2 * (video.frames - 1), 2 * video.fps)
+    assert (faster.frames - 1) / faster.fps == (video.frames - 1) / video.fps
+    assert quickened(slow, 1).recipe == slow.recipe
+    films = real(faster, scenes(2, world=slow.recipe.world))
+    (time, *sides), (long, *same) = slow.recipe.codec.stride, linear(fast, 8, 2, 2).codec.stride
+    assert (long, same) == (2 * time, sides)
+    few, many = (linear(fast, 8, 6, rate) for rate in (2, 1))
+    assert few.codec.encode(to_pixels(films)).shape[2] == 1 + (faster.frames - 1) // long
+    assert fidelity(few, 4).psnr < fidelity(many, 4).psnr, "8 numbers for twice the frames leave less of each"
+
+
 def test_the_table_has_a_row_for_each_codec_and_the_sheet_a_row_for_each_clip(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,6 +65,8 @@ def test_the_table_has_a_row_for_each_codec_and_the_sheet_a_row_for_each_clip(
         "3",
         "--components",
         "4, 16",
+        "--rate",
+        "2",
         "--sheet",
         str(tmp_path / "a.png"),
     ]
@@ -82,6 +101,9 @@ class _Reader:
         (["--components", "0"], "--components 0: these are"),
         (["--clips", "0"], "--clips 0: without clips"),
         (["--fitted", "-1"], "--fitted -1: without clips"),
+        (["--rate", "0"], "--rate 0: it says"),
+        (["--rate", "3"], "--rate 3: blocks of 12x8x8 pixels are not to be had"),
+        (["--rate", "4"], "--rate 4: blocks of 16x8x8 pixels are not to be had"),
         (["--sheet", "a.jpg"], "--sheet a.jpg: a contact sheet is a picture"),
     ],
 )

@@ -1,9 +1,11 @@
 """What principal components of blocks keep of a clip, beside a model's own codec: how many are worth a trained autoencoder?
 
-    python -m vitascope.bench.components [--model storybook] [--clips 48] [--fitted 256] [--components 16,32,48] [--sheet a.png]
+    python -m vitascope.bench.components [--model storybook] [--clips 48] [--fitted 256] [--components 16,32,48] [--rate 2] \
+        [--sheet a.png]
 
 The components are those of blocks as large as the model's latents are, of clips that training could have seen, and nothing else is
-learned. All is measured on clips of combinations that were kept out of training, and the probe is the bundle's.
+learned. All is measured on clips of combinations that were kept out of training, and the probe is the bundle's. With a rate of 2 the
+clips have twice the frames in the same time, and the blocks too: a network has as many latents to make as before.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from vitascope.evaluation.report import probe_for
 from vitascope.evaluation.scenes import real, scenes
 from vitascope.finding import find
 from vitascope.media import sheet
+from vitascope.models.vae import VAEConfig
 from vitascope.pixels import to_pixels
 
 COMPONENTS = (16, 24, 32, 48, 64)
@@ -37,18 +40,46 @@ SHOWN = 6
 """Clips that the sheet has a row for."""
 
 
-def linear(engine: Engine, components: int, clips: int) -> Engine:
-    """The engine with another codec: so many components of blocks as large as its own, found in `clips` clips, and nothing else.
+def quickened(engine: Engine, rate: int) -> Engine:
+    """The engine as if its clips had `rate` times the frames in the same time. Raises BadModel for a model that is no bundle."""
+    if not isinstance(engine.system, System):
+        raise BadModel(
+            f"{engine.system.name}: it is no bundle, and its codec did not learn the storybook; name a bundle."
+        )
+    video = engine.recipe.video
+    faster = {"frames": (video.frames - 1) * rate + 1, "fps": video.fps * rate}
+    recipe = engine.recipe.model_copy(update={"video": video.model_copy(update=faster)})
+    return _with(engine, dataclasses.replace(engine.system, recipe=recipe))
 
-    Raises BadShot where a block has fewer, BadModel for a model that is no bundle.
+
+def linear(engine: Engine, components: int, clips: int, rate: int = 1) -> Engine:
+    """The engine with another codec: so many components of blocks as large as its own, and `rate` times as long, found in `clips`
+    clips, and nothing else.
+
+    Raises BadShot where a block has fewer, or cannot be so long; BadModel for a model that is no bundle.
     """
     if not isinstance(engine.system, System):
         raise BadModel(
             f"{engine.system.name}: it is no bundle, and its codec did not learn the storybook; name a bundle."
         )
-    recipe, own = engine.recipe, engine.recipe.codec
+    recipe = engine.recipe
+    time, side, _ = recipe.codec.stride
+    halvings = (time * rate).bit_length() - 1
+    if time * rate != 2**halvings or side % 2**halvings:
+        raise BadShot(
+            f"--rate {rate}: blocks of {time * rate}x{side}x{side} pixels are not to be had; ask for a power of two, so that they are "
+            "no longer than wide."
+        )
     try:
-        config = dataclasses.replace(own, z=components, base=8, decoder_base=8, blocks=1, linear=True)
+        config = VAEConfig(
+            z=components,
+            base=8,
+            mults=(1,) * (halvings + 1),
+            blocks=1,
+            temporal=(True,) * halvings,
+            patch=side // 2**halvings,
+            linear=True,
+        )
     except ValueError as error:
         raise BadShot(f"--components {components}: {error}; ask for fewer.") from None
     codec = VideoCodec(config).to(engine.device)
@@ -60,8 +91,12 @@ def linear(engine: Engine, components: int, clips: int) -> Engine:
             yield to_pixels(real(recipe.video, some)).to(engine.device)
 
     codec.vae.blocks.fit(seen())
+    return _with(engine, dataclasses.replace(engine.system, codec=codec))
+
+
+def _with(engine: Engine, system: System) -> Engine:
     other = copy.copy(engine)
-    other.system = dataclasses.replace(engine.system, codec=codec)
+    other.system = system
     return other
 
 
@@ -80,8 +115,10 @@ def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
             raise BadShot(
                 f"--{name} {getattr(asked, name)}: without clips there is nothing to measure; ask for at least 1."
             )
-    engine = Engine.load(find(asked.model))
-    probe = probe_for(engine)
+    if asked.rate < 1:
+        raise BadShot(f"--rate {asked.rate}: it says how many times the frames clips have; ask for 1 or 2.")
+    slow = Engine.load(find(asked.model))
+    engine, probe = quickened(slow, asked.rate), probe_for(slow)
     shown = scenes(asked.clips, "withheld", world=engine.recipe.world)
     films, labels = real(engine.recipe.video, shown), [one.shows(probe.config.attributes) for one in shown]
     title = f"of {asked.clips} clips of withheld combinations"
@@ -94,7 +131,7 @@ def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
     table.add_row("none", "", "", "100.0%", "100.0%", share(films))
     versions = [films]
     others = [
-        (f"z = {n}", linear(engine, n, asked.fitted)) for n in counts
+        (f"z = {n}", linear(engine, n, asked.fitted, asked.rate)) for n in counts
     ]  # before minutes of measuring: some may be refused
     for name, one in [("its own", engine), *others]:
         left = reconstructed(one, films)
@@ -113,6 +150,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=48)
     parser.add_argument("--fitted", type=int, default=256, help="clips whose blocks the components are found in")
     parser.add_argument("--components", default=",".join(map(str, COMPONENTS)))
+    parser.add_argument("--rate", type=int, default=1, help="how many times the frames, in the same time")
     parser.add_argument("--sheet", type=Path, help="a PNG of some clips, true and as each codec leaves them")
     answer(parser.parse_args(), _measure)
 
