@@ -42,14 +42,10 @@ SHOWN = 6
 
 def quickened(engine: Engine, rate: int) -> Engine:
     """The engine as if its clips had `rate` times the frames in the same time. Raises BadModel for a model that is no bundle."""
-    if not isinstance(engine.system, System):
-        raise BadModel(
-            f"{engine.system.name}: it is no bundle, and its codec did not learn the storybook; name a bundle."
-        )
-    video = engine.recipe.video
+    system, video = _system(engine), engine.recipe.video
     faster = {"frames": (video.frames - 1) * rate + 1, "fps": video.fps * rate}
     recipe = engine.recipe.model_copy(update={"video": video.model_copy(update=faster)})
-    return _with(engine, dataclasses.replace(engine.system, recipe=recipe))
+    return _with(engine, dataclasses.replace(system, recipe=recipe))
 
 
 def linear(engine: Engine, components: int, clips: int, rate: int = 1) -> Engine:
@@ -58,11 +54,7 @@ def linear(engine: Engine, components: int, clips: int, rate: int = 1) -> Engine
 
     Raises BadShot where a block has fewer, or cannot be so long; BadModel for a model that is no bundle.
     """
-    if not isinstance(engine.system, System):
-        raise BadModel(
-            f"{engine.system.name}: it is no bundle, and its codec did not learn the storybook; name a bundle."
-        )
-    recipe = engine.recipe
+    system, recipe = _system(engine), engine.recipe
     time, side, _ = recipe.codec.stride
     halvings = (time * rate).bit_length() - 1
     if time * rate != 2**halvings or side % 2**halvings:
@@ -91,7 +83,15 @@ def linear(engine: Engine, components: int, clips: int, rate: int = 1) -> Engine
             yield to_pixels(real(recipe.video, some)).to(engine.device)
 
     codec.vae.blocks.fit(seen())
-    return _with(engine, dataclasses.replace(engine.system, codec=codec))
+    return _with(engine, dataclasses.replace(system, codec=codec))
+
+
+def _system(engine: Engine) -> System:
+    if not isinstance(engine.system, System):
+        raise BadModel(
+            f"{engine.system.name}: it is no bundle, and its codec did not learn the storybook; name a bundle."
+        )
+    return engine.system
 
 
 def _with(engine: Engine, system: System) -> Engine:
@@ -119,6 +119,8 @@ def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
         raise BadShot(f"--rate {asked.rate}: it says how many times the frames clips have; ask for 1 or 2.")
     slow = Engine.load(find(asked.model))
     engine, probe = quickened(slow, asked.rate), probe_for(slow)
+    # Before minutes of measuring: some may be refused.
+    others = [(f"z = {n}", linear(engine, n, asked.fitted, asked.rate)) for n in counts]
     shown = scenes(asked.clips, "withheld", world=engine.recipe.world)
     films, labels = real(engine.recipe.video, shown), [one.shows(probe.config.attributes) for one in shown]
     title = f"of {asked.clips} clips of withheld combinations"
@@ -130,9 +132,6 @@ def _measure(asked: argparse.Namespace) -> tuple[Table, Tensor]:
 
     table.add_row("none", "", "", "100.0%", "100.0%", share(films))
     versions = [films]
-    others = [
-        (f"z = {n}", linear(engine, n, asked.fitted, asked.rate)) for n in counts
-    ]  # before minutes of measuring: some may be refused
     for name, one in [("its own", engine), *others]:
         left = reconstructed(one, films)
         told = fidelity(one, asked.clips)
