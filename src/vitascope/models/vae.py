@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vitascope.models.blocks import Blocks
 from vitascope.models.causal import CausalConv, Down, Memory, RMSNorm, Up, average_down, duplicate_up
+from vitascope.models.seams import without_seams
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class VAEConfig:
     down; between two levels height and width halve, and frames too where `temporal` says so. `blocks` a level in the
     encoder, one more in the decoder. `patch`: squares of pixels folded into channels first. `residual`: each level has a
     shortcut without parameters around it, as in Wan 2.2. `linear`: latents are principal components of blocks (`Blocks`), which
-    the decoder shows, and adds to them what it has learned; nothing of the encoder is there to be learned.
+    the decoder shows without their seams, and adds to them what it has learned; nothing of the encoder is there to be learned.
     """
 
     z: int = 16
@@ -302,7 +303,11 @@ class VAE(nn.Module):
         if not self.config.linear:
             return self._convolved(z, memory)
         first = memory is None or memory.first  # of what convolutions see all components are alike in size
-        told = self.blocks.decode(z, first=first)
+        told, seen = without_seams(
+            self.blocks.decode(z, first=first), self.config.stride, memory.past.get(self.blocks) if memory else None
+        )
+        if memory is not None:
+            memory.past[self.blocks] = seen
         return told + self._convolved((z / self.blocks.scale.view(1, -1, 1, 1, 1)).to(z.dtype), memory).to(told.dtype)
 
     def _convolved(self, z: Tensor, memory: Memory | None) -> Tensor:

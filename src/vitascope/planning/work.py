@@ -170,7 +170,7 @@ def decoding(config: VAEConfig, height: int, width: int, bytes_: int = 4) -> Dec
     if config.linear:
         walk.work(top, 2.0 * height * width * config.z * _block_size(config))
     assert walk.flops is not None
-    copies = 5 if config.linear else 3  # the blocks themselves, and as pixels
+    copies = 6 if config.linear else 3  # the blocks themselves, as pixels, and without seams
     return Decoding(walk.flops, walk.peak + walk.cached + copies * 4 * t * area * pixels)
 
 
