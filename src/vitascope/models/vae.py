@@ -302,12 +302,13 @@ class VAE(nn.Module):
     def _pixels(self, z: Tensor, memory: Memory | None = None) -> Tensor:
         if not self.config.linear:
             return self._convolved(z, memory)
-        first = memory is None or memory.first  # of what convolutions see all components are alike in size
+        first = memory is None or memory.first
         told, seen = without_seams(
             self.blocks.decode(z, first=first), self.config.stride, memory.past.get(self.blocks) if memory else None
         )
         if memory is not None:
             memory.past[self.blocks] = seen
+        # Of what convolutions see all components are alike in size.
         return told + self._convolved((z / self.blocks.scale.view(1, -1, 1, 1, 1)).to(z.dtype), memory).to(told.dtype)
 
     def _convolved(self, z: Tensor, memory: Memory | None) -> Tensor:
